@@ -1,0 +1,1 @@
+"""Masked modelling for driving logs."""

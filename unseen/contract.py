@@ -1,0 +1,169 @@
+"""The language of the project: what a unit, a mask, a target, a batch and a model are. Imports torch only.
+
+Polarity is decided once, here: ``visible_mask`` True = the model may read the unit, ``target_mask`` True = the loss is
+taken there, neither = guard. Where a batch holds several modalities or several targets, a Tensor becomes a dict of
+Tensors with the same keys, and `walk` applies the same function to both.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict, runtime_checkable
+
+from jaxtyping import Bool, Float, Int64, Shaped
+from torch import Tensor, nn
+
+Tree = Any  # a Tensor, or a dict of Trees with the same keys
+
+
+class Clip(TypedDict, total=False):
+    """A batch of windows of logs, as the data room hands it out: content, and what is known about it."""
+
+    image: Shaped[Tensor, "B C H W"]  # raw uint8 or uint16, or float once normalised
+    previous: Shaped[Tensor, "B C H W"]  # the same region of the frame before (itself where there is none)
+    region_px: Float[Tensor, "B 4"]  # (y0, x0, y1, x1) of the image inside the nominal frame, pixels
+    frame_mean: Float[Tensor, "B C"]  # of the whole frame, in [0, 1] of the full scale of its dtype
+    frame_std: Float[Tensor, "B C"]
+    label: Int64[Tensor, "B H W"]  # class ids, 255 = ignore; only where a monitor asks for them
+    sample_id: Int64[Tensor, "B"]  # content-derived identity of each sample: the root of all its random keys
+    timestamp_ns: Int64[Tensor, "B"]
+    log_id: list[str]
+
+
+class Metadata(TypedDict, total=False):
+    """What the model and the report may know about a batch besides its content. Unknown is absent, never a default."""
+
+    centre: Float[Tensor, "B N C"]  # or [1, N, C]: where all units are, also the hidden ones
+    valid: Bool[Tensor, "B N"]
+    grid: tuple[int, ...] | None
+    weight: dict[str, Float[Tensor, "B N"]]  # per target: how much each unit counts in the mean
+    inclusion: Float[Tensor, "B N"]  # probability that the policy hides the unit, where it knows it
+    timestamp_ns: Int64[Tensor, "B"]
+    log_id: list[str]
+    route_id: list[str]
+    site_id: list[str]
+    calibration_id: list[str]
+    map_version: list[str]
+    sensor_health: Float[Tensor, "B"]
+    ego_motion: Float[Tensor, "B T 4 4"]
+
+
+class Units(NamedTuple):
+    """Where units are and whether they exist; never what they contain."""
+
+    centre: Float[Tensor, "B N C"]  # or [1, N, C]; image: (y, x) px of the frame; geometry: (x, y, z) m, ego; text: index
+    valid: Bool[Tensor, "B N"]  # False: padding, no return, unobserved, sensor down
+    importance: Float[Tensor, "B N"]  # or [1, N]; 1 is ordinary, larger for sparse structure
+    grid: tuple[int, ...] | None = None  # C-order shape when the units fill a grid
+
+
+class Mask(NamedTuple):
+    visible: Bool[Tensor, "B N"]
+    target: Bool[Tensor, "B N"]  # a unit in neither is guard: not read, not scored
+
+
+class MaskedBatch(NamedTuple):
+    input: Tree  # [B, N, *P] content of every unit; what is hidden never reaches the model
+    visible_mask: Tree  # [B, N] bool
+    target: Tree  # [B, N, *T], or a dict of them by target name
+    target_mask: Tree  # [B, N] bool, with the keys of `target`
+    metadata: Metadata
+
+
+class Output(NamedTuple):
+    """One prediction that a model owes: its shape per unit, and whether it is made on hidden or on visible units."""
+
+    shape: tuple[int, ...]
+    on: Literal["hidden", "visible"] = "hidden"
+
+
+class Shapes(NamedTuple):
+    """All that a model must know of its data to be built."""
+
+    unit: tuple[int, ...]  # P, the content of one unit
+    spacing: tuple[float, ...]  # distance between neighbouring centres along each coordinate of `centre`
+    grid: tuple[int, ...] | None
+    outputs: dict[str, Output]  # by target name
+
+
+class MaskedModel(nn.Module):
+    """Predict masked targets from visible units."""
+
+    def forward(self, x_visible: Tree, visible_mask: Tree, target_mask: Tree, metadata: Metadata | None = None) -> Tree:
+        """Map [B, V, *P] to [B, T, *target], both packed in unit order; a dict of targets gives a dict."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class Unit(Protocol):
+    """WHAT can be hidden: cuts the content of a clip into units and says where they are."""
+
+    @property
+    def spacing(self) -> tuple[float, ...]: ...
+
+    def cut(self, clip: Clip) -> tuple[Shaped[Tensor, "B N *P"], Units]: ...
+
+
+@runtime_checkable
+class MaskPolicy(Protocol):
+    """WHICH units are hidden: a pure function of where they are, one key per sample, and metadata."""
+
+    def __call__(self, units: Units, key: Int64[Tensor, "B"], metadata: Metadata) -> Mask: ...
+
+
+@runtime_checkable
+class Target(Protocol):
+    """WHAT is predicted, and its loss per unit, unreduced."""
+
+    suits: str  # the downstream use that this target serves
+    risk: str  # how it fails
+
+    def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Shaped[Tensor, "B N *T"]: ...
+
+    def weight(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N"]: ...
+
+    def loss(
+        self, prediction: Shaped[Tensor, "B K *T"], target: Shaped[Tensor, "B K *T"]
+    ) -> Float[Tensor, "B K"]: ...
+
+
+@runtime_checkable
+class ModelSpec(Protocol):
+    """A model as a recipe names it: a frozen description that builds the module once the shapes are known."""
+
+    def build(self, shapes: Shapes) -> MaskedModel: ...
+
+
+def walk(function: Callable, *trees: Tree) -> Tree:
+    """Apply `function` to Tensors, or key by key to dicts of them."""
+    if isinstance(trees[0], dict):
+        return {key: walk(function, *(tree[key] for tree in trees)) for key in trees[0]}
+    return function(*trees)
+
+
+def check(batch: MaskedBatch, on_visible: frozenset[str] = frozenset()) -> MaskedBatch:
+    """Return the batch, or raise ValueError naming the rule that it breaks.
+
+    `on_visible` names the targets that declare to be scored on visible units (corruption, auxiliary descriptors);
+    for every other target a unit may not be both read and scored. Runs in tests and on the first batches of a run.
+    """
+    masks = batch.target_mask if isinstance(batch.target_mask, dict) else {"": batch.target_mask}
+    targets = batch.target if isinstance(batch.target, dict) else {"": batch.target}
+    if targets.keys() != masks.keys():
+        raise ValueError(f"targets {sorted(targets)} and target masks {sorted(masks)} have different names")
+    visible, valid = batch.visible_mask, batch.metadata.get("valid")
+    if batch.input.shape[:2] != visible.shape:
+        raise ValueError(f"input is {tuple(batch.input.shape)} but visible_mask is {tuple(visible.shape)}")
+    if valid is not None and (visible & ~valid).any():
+        raise ValueError("a unit that does not exist is visible")
+    if not visible.any(dim=1).all():
+        raise ValueError("a sample has no visible unit")
+    for name, mask in masks.items():
+        label = f"target {name!r}: " if name else ""
+        if mask.shape != targets[name].shape[:2]:
+            raise ValueError(f"{label}mask is {tuple(mask.shape)} but target is {tuple(targets[name].shape)}")
+        if name not in on_visible and (visible & mask).any():
+            raise ValueError(f"{label}a unit is both visible and a target")
+        if valid is not None and (mask & ~valid).any():
+            raise ValueError(f"{label}a unit that does not exist is a target")
+        if not mask.any(dim=1).all():
+            raise ValueError(f"{label}a sample has no target")
+    return batch

@@ -1,0 +1,1 @@
+"""The store, its splits, and the clips that leave it."""

@@ -1,0 +1,1 @@
+"""Probes, baselines and intervals: what a frozen encoder is worth."""

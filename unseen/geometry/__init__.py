@@ -1,0 +1,1 @@
+"""Geometry that every room shares: cameras, poses, grids."""

@@ -1,0 +1,26 @@
+"""A regular lattice of visible units at a random phase: the grid-wise mask of MAE's ablation (He et al., 2022, fig. 6)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from unseen.contract import Mask, Metadata, Units
+from unseen.masks.choose import choose, counts, grid_2d
+from unseen.randomness import uniform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    stride: int = 2  # one unit of each stride x stride cell stays visible
+
+    def __call__(self, units: Units, key: Int64[Tensor, "B"], metadata: Metadata) -> Mask:
+        rows, columns = grid_2d(units)
+        phase = (uniform(key, 2) * self.stride).long()
+        row = (torch.arange(rows, device=key.device) + phase[:, :1]) % self.stride  # [B, rows]
+        column = (torch.arange(columns, device=key.device) + phase[:, 1:]) % self.stride
+        off_lattice = ((row[:, :, None] + column[:, None, :]) > 0).flatten(1)
+        # phases differ in how many lattice points fit; noise settles the few that the exact count adds or drops
+        score = off_lattice.double() + uniform(key ^ 1, rows * columns) / 2
+        return choose(score, units.valid, *counts(units.valid, 1 - 1 / self.stride**2))

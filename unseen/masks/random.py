@@ -1,0 +1,25 @@
+"""Uniform random units, at any ratio (MAE: He et al., CVPR 2022, section 3; SimMIM's larger mask cells: Xie et al., 2022)."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Int64
+from torch import Tensor
+
+from unseen.contract import Mask, Metadata, Units
+from unseen.masks.choose import cell_of, choose, counts
+from unseen.randomness import uniform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Random:
+    ratio: float = 0.75  # share of the valid units that is hidden
+    cell: int = 1  # hide `cell` x `cell` neighbours together; needs units on a grid when above 1
+
+    def __call__(self, units: Units, key: Int64[Tensor, "B"], metadata: Metadata) -> Mask:
+        n_units = units.valid.shape[1]
+        if self.cell == 1:
+            score = uniform(key, n_units)
+        else:
+            cell, n_cells = cell_of(units, self.cell)
+            score = uniform(key, n_cells)[:, cell.to(key.device)]
+        return choose(score, units.valid, *counts(units.valid, self.ratio))

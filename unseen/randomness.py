@@ -1,0 +1,55 @@
+"""Random numbers as values: a draw is a pure function of a key, so it is the same on any worker, rank and device.
+
+The generator is splitmix64 over a counter (Steele, Lea and Flood, OOPSLA 2014). No global generator is ever touched.
+"""
+
+import hashlib
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 / golden ratio, as int64
+
+
+def name_hash(text: str) -> int:
+    """A 63-bit number that stands for a name: the same on every machine and in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def keys(seed: int, sample_id: Int64[Tensor, "B"], epoch: int, purpose: str) -> Int64[Tensor, "B"]:
+    """One key per sample for one purpose: hash(seed, sample id, epoch, purpose)."""
+    key = _mix(sample_id + _signed(seed) * _GOLDEN)
+    key = _mix(key ^ _signed(epoch * 0x1E3779B97F4A7C15))
+    return _mix(key + name_hash(purpose))
+
+
+def uniform(key: Int64[Tensor, "B"], n: int) -> Float64[Tensor, "B n"]:
+    """Draw n numbers in [0, 1) per key."""
+    counter = torch.arange(1, n + 1, device=key.device)
+    return _shift(_mix(key[:, None] + counter * _GOLDEN), 11).double() * 2.0**-53
+
+
+def normal(key: Int64[Tensor, "B"], n: int) -> Float64[Tensor, "B n"]:
+    """Draw n standard normal numbers per key (Box and Muller, 1958)."""
+    u, v = uniform(key, 2 * n).split(n, dim=1)
+    return (-2 * torch.log1p(-u)).sqrt() * torch.cos(2 * torch.pi * v)
+
+
+def gumbel(key: Int64[Tensor, "B"], n: int) -> Float64[Tensor, "B n"]:
+    """Draw n standard Gumbel numbers per key; `log(weight) + gumbel` ranks a weighted sample without replacement."""
+    return -torch.log(-torch.log(uniform(key, n).clamp(2.0**-53, 1 - 2.0**-53)))
+
+
+def _mix(x: Tensor) -> Tensor:  # int64 products wrap, as the algorithm wants
+    x = (x ^ _shift(x, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
+    x = (x ^ _shift(x, 27)) * (0x94D049BB133111EB - 2**64)
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:  # logical, not arithmetic
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(x: int) -> int:
+    return (x + 2**63) % 2**64 - 2**63

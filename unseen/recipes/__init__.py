@@ -1,0 +1,1 @@
+"""Functions that return a Recipe: one whole experiment, nothing hidden."""

@@ -1,0 +1,1 @@
+"""Results (JSON) become one HTML page."""

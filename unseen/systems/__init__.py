@@ -1,0 +1,1 @@
+"""The objective: clip -> MaskedBatch -> loss per unit."""

@@ -1,0 +1,126 @@
+"""The objective: clip -> MaskedBatch -> loss per unit. The same lines for every modality and every system."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from unseen.contract import (
+    Clip,
+    Mask,
+    MaskedBatch,
+    MaskedModel,
+    MaskPolicy,
+    Metadata,
+    Output,
+    Shapes,
+    Target,
+    Unit,
+    Units,
+    walk,
+)
+from unseen.packing import pack
+from unseen.randomness import keys, uniform
+from unseen.units.normalise import Normalise, apply
+
+VISIBLE = ".visible"  # suffix of the loss that a target takes on visible units: logged apart from completion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One target of a recipe and what it counts."""
+
+    target: Target
+    weight: float = 1.0  # of its loss on hidden units; 0: not predicted there
+    visible_weight: float = 0.0  # of its loss on visible units, through a head on the encoder itself; 0: not predicted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    normalise: Normalise
+    unit: Unit
+    mask: MaskPolicy
+    targets: dict[str, Term]
+    decode: float = 1.0  # share of the hidden units that is predicted: a uniform sample, so the mean stays unbiased
+
+    def batch(self, clip: Clip, key: Int64[Tensor, "B"]) -> MaskedBatch:
+        """Normalise, cut, mask and make the targets of a clip; `key` is one random key per sample."""
+        clip = apply(self.normalise, clip)
+        values, units = self.unit.cut(clip)
+        metadata = Metadata(centre=units.centre, valid=units.valid, grid=units.grid, weight={})
+        for name in ("log_id", "timestamp_ns"):
+            if name in clip:
+                metadata[name] = clip[name]
+        mask = self.mask(units, key, metadata)
+        target, target_mask = {}, {}
+        for name, term in self.targets.items():
+            made, weight = term.target.make(values, units, clip), term.target.weight(values, units, clip)
+            for label, wanted, place in self._places(name, term, mask, units, key):
+                if wanted:
+                    target[label], target_mask[label], metadata["weight"][label] = made, place, weight
+        return MaskedBatch(values, mask.visible, target, target_mask, metadata)
+
+    def _places(
+        self, name: str, term: Term, mask: Mask, units: Units, key: Int64[Tensor, "B"]
+    ) -> tuple[tuple[str, bool, Bool[Tensor, "B N"]], ...]:
+        hidden = sample(mask.target, self.decode, key)
+        return (name, term.weight > 0, hidden), (name + VISIBLE, term.visible_weight > 0, mask.visible)
+
+    def shapes(self, batch: MaskedBatch) -> Shapes:
+        """What a model must know to be built for batches like this one."""
+        outputs = {
+            name: Output(tuple(value.shape[2:]), "visible" if name.endswith(VISIBLE) else "hidden")
+            for name, value in batch.target.items()
+        }
+        return Shapes(tuple(batch.input.shape[2:]), tuple(self.unit.spacing), batch.metadata["grid"], outputs)
+
+    def weights(self) -> dict[str, float]:
+        """What each loss counts in the total, by the names of the batch's targets."""
+        pairs = {name: term.weight for name, term in self.targets.items()}
+        pairs |= {name + VISIBLE: term.visible_weight for name, term in self.targets.items()}
+        return {name: weight for name, weight in pairs.items() if weight > 0}
+
+    def losses(self, prediction: dict[str, Tensor], batch: MaskedBatch) -> dict[str, Float[Tensor, "B K"]]:
+        """The loss of every predicted unit, unreduced; padding is zero."""
+        truth = walk(pack, batch.target, batch.target_mask)
+        return {
+            name: self.targets[name.removesuffix(VISIBLE)].target.loss(value, truth[name])
+            for name, value in prediction.items()
+        }
+
+
+def predict(model: MaskedModel, batch: MaskedBatch) -> dict[str, Tensor]:
+    """Give the model the visible units, and nothing else of the content."""
+    x_visible = walk(pack, batch.input, batch.visible_mask)
+    return model(x_visible, batch.visible_mask, batch.target_mask, batch.metadata)
+
+
+def unit_weights(batch: MaskedBatch) -> dict[str, Float[Tensor, "B K"]]:
+    """How much each predicted unit counts, packed like the losses; padding counts nothing."""
+    return {name: pack(batch.metadata["weight"][name], mask) for name, mask in batch.target_mask.items()}
+
+
+def total(losses: dict[str, Tensor], counted: dict[str, Tensor], sums: dict[str, Tensor], objective: Objective) -> Tensor:
+    """Weighted sum over targets of sum(loss * weight) / sums; `sums` counts units over the whole step and all ranks."""
+    parts = [
+        objective.weights()[name] * (loss * counted[name]).sum() / sums[name].clamp(min=1e-12)
+        for name, loss in losses.items()
+    ]
+    return torch.stack(parts).sum()
+
+
+def sample(mask: Bool[Tensor, "B N"], share: float, key: Int64[Tensor, "B"]) -> Bool[Tensor, "B N"]:
+    """Keep a uniform sample of `round(count * share)` units, at least one, of each row."""
+    if share >= 1:
+        return mask
+    count = mask.sum(dim=1)
+    keep = (count * share).round().long().clamp(min=1).minimum(count)
+    score = uniform(key ^ 0x5A3B1E, mask.shape[1]).masked_fill(~mask, torch.inf)
+    chosen = torch.zeros_like(mask)
+    order = score.argsort(dim=1, stable=True)
+    return chosen.scatter(1, order, torch.arange(mask.shape[1], device=mask.device) < keep[:, None])
+
+
+def sample_keys(clip: Clip, seed: int, epoch: int, purpose: str = "mask") -> Int64[Tensor, "B"]:
+    return keys(seed, clip["sample_id"], epoch, purpose)

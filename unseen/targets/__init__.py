@@ -1,0 +1,1 @@
+"""WHAT is predicted and its loss: one target a file."""
