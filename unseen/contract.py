@@ -49,7 +49,7 @@ class Metadata(TypedDict, total=False):
 class Units(NamedTuple):
     """Where units are and whether they exist; never what they contain."""
 
-    centre: Float[Tensor, "B N C"]  # or [1, N, C]; image: (y, x) px of the frame; geometry: (x, y, z) m, ego; text: index
+    centre: Float[Tensor, "B N C"]  # or [1, N, C]; image: (y, x) px of the frame; geometry: m, ego; text: index
     valid: Bool[Tensor, "B N"]  # False: padding, no return, unobserved, sensor down
     importance: Float[Tensor, "B N"]  # or [1, N]; 1 is ordinary, larger for sparse structure
     grid: tuple[int, ...] | None = None  # C-order shape when the units fill a grid
@@ -120,9 +120,7 @@ class Target(Protocol):
 
     def weight(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N"]: ...
 
-    def loss(
-        self, prediction: Shaped[Tensor, "B K *T"], target: Shaped[Tensor, "B K *T"]
-    ) -> Float[Tensor, "B K"]: ...
+    def loss(self, prediction: Shaped[Tensor, "B K *T"], target: Shaped[Tensor, "B K *T"]) -> Float[Tensor, "B K"]: ...
 
 
 @runtime_checkable

@@ -37,7 +37,9 @@ def pack(x: Shaped[Tensor, "B N *P"], mask: Bool[Tensor, "B N"]) -> Shaped[Tenso
     return gather(x, packing(mask))
 
 
-def unpack(x: Shaped[Tensor, "B K *P"], places: Packing, n: int, fill: Shaped[Tensor, "*P"]) -> Shaped[Tensor, "B n *P"]:
+def unpack(
+    x: Shaped[Tensor, "B K *P"], places: Packing, n: int, fill: Shaped[Tensor, "*P"]
+) -> Shaped[Tensor, "B n *P"]:
     """Put packed units back into their places among n; everywhere else stands `fill`."""
     index, live = places
     full = fill.to(x.dtype).expand(len(index), n, *x.shape[2:]).clone()

@@ -32,7 +32,8 @@ class Block:
         size, shape, top, left = uniform(key, 4 * n_blocks).float().split(n_blocks, dim=1)
         cells = rows * columns * (self.area[0] + size * (self.area[1] - self.area[0]))
         stretch = torch.exp((2 * shape - 1) * math.log(self.aspect)).sqrt()
-        height, width = (cells.sqrt() * stretch).clamp(1, rows).round(), (cells.sqrt() / stretch).clamp(1, columns).round()
+        side = cells.sqrt()
+        height, width = (side * stretch).clamp(1, rows).round(), (side / stretch).clamp(1, columns).round()
         y0 = torch.floor(top * (rows + height - 1)) - height + 1  # every offset that touches the grid, equally likely
         x0 = torch.floor(left * (columns + width - 1)) - width + 1
         y, x = torch.arange(rows, device=key.device), torch.arange(columns, device=key.device)

@@ -1,4 +1,4 @@
-"""A regular lattice of visible units at a random phase: the grid-wise mask of MAE's ablation (He et al., 2022, fig. 6)."""
+"""A regular lattice of visible units at a random phase: grid-wise masking (He et al., CVPR 2022, figure 6)."""
 
 from dataclasses import dataclass
 

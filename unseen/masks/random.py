@@ -1,4 +1,4 @@
-"""Uniform random units, at any ratio (MAE: He et al., CVPR 2022, section 3; SimMIM's larger mask cells: Xie et al., 2022)."""
+"""Uniform random units at any ratio (He et al., CVPR 2022, section 3), or cells of them (SimMIM: Xie et al., 2022)."""
 
 from dataclasses import dataclass
 

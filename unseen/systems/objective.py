@@ -101,7 +101,9 @@ def unit_weights(batch: MaskedBatch) -> dict[str, Float[Tensor, "B K"]]:
     return {name: pack(batch.metadata["weight"][name], mask) for name, mask in batch.target_mask.items()}
 
 
-def total(losses: dict[str, Tensor], counted: dict[str, Tensor], sums: dict[str, Tensor], objective: Objective) -> Tensor:
+def total(
+    losses: dict[str, Tensor], counted: dict[str, Tensor], sums: dict[str, Tensor], objective: Objective
+) -> Tensor:
     """Weighted sum over targets of sum(loss * weight) / sums; `sums` counts units over the whole step and all ranks."""
     parts = [
         objective.weights()[name] * (loss * counted[name]).sum() / sums[name].clamp(min=1e-12)

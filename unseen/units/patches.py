@@ -12,7 +12,7 @@ from unseen.errors import UnseenError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patches:
-    """One unit is a patch; its content is [rows, columns, channels], its centre (y, x) in pixels of the nominal frame."""
+    """One unit is a patch; its content is [rows, columns, channels], its centre (y, x) in px of the nominal frame."""
 
     size: tuple[int, int] = (16, 16)  # rows, columns
 
