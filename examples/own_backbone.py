@@ -1,0 +1,1 @@
+"""Pretrain the convolutional network that you already ship. Run: python examples/own_backbone.py"""

@@ -1,0 +1,327 @@
+"""One function a command, with the same name and the same arguments: `unseen pretrain ...` is `unseen.pretrain(...)`.
+
+Nothing heavy is imported here; each function brings in what it needs once its cheap checks have passed.
+"""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from unseen.errors import UnseenError
+
+if TYPE_CHECKING:
+    from unseen.recipes.recipe import Recipe
+    from unseen.systems.encode import FrozenEncoder
+
+Result = dict[str, Any]
+DEMO_MARK = "demo.txt"
+
+
+def world(
+    store: Path,
+    /,
+    *,
+    sites: int = 2,
+    logs: int = 16,
+    frames: int = 24,
+    size: tuple[int, int] = (192, 256),
+    seed: int = 0,
+    workers: int = 2,
+) -> Result:
+    """Make the embedded apron: a store of synthetic camera logs with exact semantic truth.
+
+    Args:
+        store: folder to create.
+        sites: airports; each has its own layout, markings and fleet.
+        logs: recordings, spread over the sites.
+        frames: adjacent frames of each recording.
+        size: height and width in pixels.
+        seed: the world is a pure function of it.
+        workers: processes.
+    """
+    from unseen.world.make import make_world
+
+    made = make_world(Path(store), sites=sites, logs=logs, frames=frames, size=size, seed=seed, workers=workers)
+    return {"store": str(made.path), "logs": len(made.log_ids())}
+
+
+def ingest(
+    format: Literal["folder"],
+    src: Path,
+    store: Path,
+    /,
+    *,
+    pattern: str | None = None,
+    sidecar: Path | None = None,
+    labels: Path | None = None,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    workers: int = 2,
+    strict: bool = False,
+) -> Result:
+    """Copy recordings into a store, log by log; what cannot be read is named and counted.
+
+    Args:
+        format: how the source is laid out; `folder`: a folder or zip of frames, or a video, is one log.
+        src: the source.
+        store: the store to create or to add to.
+        pattern: regular expression with (?P<log_id>...) and (?P<seq>...) where folders do not say which log a file is.
+        sidecar: CSV with one row per log or per file: route, date, site, weather, rig, class and so on.
+        labels: label images (folder, zip or npz) with the names of the frames.
+        size: height and width to re-encode frames to, once; by default bytes stay as recorded.
+        fps: frames per second, where the source does not say; without it times stay unknown.
+        workers: processes.
+        strict: refuse a source with unreadable files instead of skipping them.
+    """
+    from unseen.data.ingest.folder import ingest_folder
+
+    return ingest_folder(
+        Path(src), Path(store), pattern=pattern, sidecar=sidecar, labels=labels, size=size, fps=fps, workers=workers,
+        strict=strict,
+    )
+
+
+def inspect(store: Path, /, *, verify: bool = False, out: Path | None = None) -> Result:
+    """Count what a store holds: logs, frames, ranges, nulls, what was skipped; with a contact sheet as HTML.
+
+    Args:
+        store: the store.
+        verify: read every byte against its checksum; exit code 1 where one does not match.
+        out: where to write the contact sheet.
+    """
+    from unseen.data.inspect import inspect_store
+
+    found = inspect_store(Path(store), verify=verify)
+    if out is not None:
+        from unseen.report.contact_sheet import contact_sheet
+
+        contact_sheet(found, Path(out))
+    return found
+
+
+def split(
+    store: Path,
+    /,
+    *,
+    name: str = "default",
+    by: tuple[str, ...] = ("log_id",),
+    train: tuple[str, ...] = (),
+    probe: tuple[str, ...] = (),
+    test: tuple[str, ...] = (),
+    share: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    seed: int = 0,
+) -> Result:
+    """Assign whole groups of logs to roles; frames of one log never part.
+
+    Args:
+        store: the store to split.
+        name: the split's name; it is kept in the store.
+        by: link keys: logs that share a value of any of them stay together.
+        train: logs (or `key=value`) for pretraining; where none of the three is named, groups are drawn by `share`.
+        probe: logs whose labels may train probes.
+        test: logs that no choice may see.
+        share: of the groups that are drawn: train, probe, test.
+        seed: of the draw.
+    """
+    from unseen.data.splits import split_store
+    from unseen.data.store import Store
+
+    roles = {role: value for role, value in (("train", train), ("probe", probe), ("test", test)) if value}
+    shares = dict(zip(("train", "probe", "test"), share, strict=True))
+    return split_store(Store.open(Path(store)), name, by=by, assign=roles, shares=shares, seed=seed)
+
+
+def pretrain(
+    recipe: "str | Recipe",
+    /,
+    *,
+    data: Path,
+    out: Path,
+    split: str | None = None,
+    init: Path | None = None,
+    set: tuple[str, ...] = (),
+    trust: tuple[str, ...] = (),
+) -> Result:
+    """Pretrain an encoder on the `train` logs of a split.
+
+    Args:
+        recipe: a name (`mae`), `module:function` of your own, or the recipe.json of a run.
+        data: the store.
+        out: the run folder to create.
+        split: name of a split of the store; without one all logs are used, and nothing is held out.
+        init: weights to start from: a run of ours, a timm or a transformers file.
+        set: overrides as path=value, e.g. mask.ratio=0.9 training.steps=500.
+        trust: modules outside the package whose classes a recipe.json may name.
+    """
+    data, out = Path(data), Path(out)
+    _check_store(data, split)
+    _check_new(out)
+    if isinstance(recipe, str) and not recipe.endswith(".json"):
+        from unseen.recipes.outline import check_overrides
+
+        check_overrides(recipe, set)
+    from unseen.recipes.run import start
+
+    return start(recipe, data=data, out=out, split=split, init=init, overrides=set, trust=trust)
+
+
+def resume(run: Path, /, *, data: Path | None = None, trust: tuple[str, ...] = ()) -> Result:
+    """Go on with an interrupted run from its last checkpoint, to the bit.
+
+    Args:
+        run: the run folder.
+        data: the store, where it has moved since.
+        trust: modules outside the package whose classes the recipe names.
+    """
+    _check_run(Path(run))
+    from unseen.recipes.run import go_on
+
+    return go_on(Path(run), data=data, trust=trust)
+
+
+def evaluate(
+    run: Path,
+    /,
+    *,
+    data: Path | None = None,
+    split: str | None = None,
+    against: tuple[Path, ...] = (),
+    trust: tuple[str, ...] = (),
+) -> Result:
+    """Judge a run's frozen encoder by its registered probes, beside random init, raw pixels and hand-made features.
+
+    Args:
+        run: a finished run.
+        data: the labelled store; by default the one that the run was trained on.
+        split: a split of that store; by default the run's own.
+        against: further runs (a plain MAE, a nearly-unmasked twin) as rows of the same tables.
+        trust: modules outside the package whose classes the recipe names.
+    """
+    _check_finished(Path(run))
+    for other in against:
+        _check_finished(Path(other))
+    from unseen.recipes.judge import judge
+
+    return judge(Path(run), data=data, split=split, against=[Path(other) for other in against], trust=trust)
+
+
+def report(*runs: Path, out: Path | None = None) -> Result:
+    """Write one self-contained HTML page about one run or several.
+
+    Args:
+        runs: run folders.
+        out: the page; by default report.html in the first run.
+    """
+    if not runs:
+        raise UnseenError("no run named", "a report is about one run or several", "unseen report RUN...")
+    for run in runs:
+        _check_run(Path(run))
+    from unseen.report.page import report as write
+
+    return {"report": str(write([Path(run) for run in runs], Path(out) if out else Path(runs[0]) / "report.html"))}
+
+
+def embed(run: Path, source: Path, /, *, out: Path, trust: tuple[str, ...] = ()) -> Result:
+    """Write one feature vector per frame of a store, by a run's frozen encoder, as Parquet.
+
+    Args:
+        run: a finished run.
+        source: the store whose frames are embedded.
+        out: the Parquet file.
+        trust: modules outside the package whose classes the recipe names.
+    """
+    _check_finished(Path(run))
+    _check_store(Path(source), None)
+    from unseen.recipes.judge import embed_store
+
+    return embed_store(Path(run), Path(source), Path(out), trust=trust)
+
+
+def export(run: Path, /, *, to: Literal["timm", "transformers", "onnx"], out: Path) -> Result:
+    """Write a run's encoder for other libraries; ONNX is checked against ONNX Runtime.
+
+    Args:
+        run: a finished run.
+        to: the library that will load it.
+        out: folder to create.
+    """
+    _check_finished(Path(run))
+    _check_new(Path(out))
+    from unseen.systems.export import export as write
+
+    return write(Path(run), to=to, out=Path(out))
+
+
+def demo(*, out: Path = Path(".demo"), seed: int = 0) -> Result:
+    """The whole line on the embedded apron: world, split, pretrain, evaluate, report. Four minutes on two cores.
+
+    Args:
+        out: folder for the store and the run; a finished demo there is replaced.
+        seed: of the world and of the training.
+    """
+    out = Path(out)
+    if (out / DEMO_MARK).is_file():
+        shutil.rmtree(out)
+    _check_new(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / DEMO_MARK).write_text("made by `unseen demo`, which replaces this folder\n")
+    store, run = out / "store", out / "run"
+    world(store, seed=seed)
+    split(store, name="demo", by=("log_id",), share=(0.5, 0.25, 0.25), seed=seed)
+    pretrain("apron", data=store, out=run, split="demo", set=(f"training.seed={seed}",))
+    evaluate(run)
+    page = report(run)
+    print(f"the report lies at {page['report']}")
+    return {"store": str(store), "run": str(run), **page}
+
+
+def load_encoder(run: Path, /) -> "FrozenEncoder":
+    """A run's encoder as nn.Module: raw uint8 [B, C, H, W] in, pooled [B, D] and per-unit [B, N, D] features out.
+
+    Nothing is masked, the same image always gives the same features, and any size that the patch divides will do.
+    """
+    _check_finished(Path(run))
+    from unseen.systems.encode import load_encoder as load
+
+    return load(Path(run))
+
+
+def _check_store(path: Path, split: str | None) -> None:
+    if not (path / "store.json").is_file():
+        raise UnseenError(f"{path} is not a store", "a store holds store.json", "make one with `unseen ingest`")
+    if split is not None and not (path / "splits" / f"{split}.json").is_file():
+        known = ", ".join(sorted(file.stem for file in (path / "splits").glob("*.json"))) or "none"
+        raise UnseenError(f"{path} has no split {split!r}", f"its splits: {known}", "make one with `unseen split`")
+
+
+def _check_new(path: Path) -> None:
+    if path.exists() and (path.is_file() or any(path.iterdir())):
+        raise UnseenError(
+            f"{path} exists", "a result is never overwritten", f"name another folder, or `unseen resume {path}`"
+        )
+
+
+def _check_run(path: Path) -> None:
+    if not (path / "recipe.json").is_file():
+        raise UnseenError(f"{path} is not a run", "a run holds recipe.json", "make one with `unseen pretrain`")
+
+
+def _check_finished(path: Path) -> None:
+    _check_run(path)
+    if not (path / "encoder.json").is_file():
+        raise UnseenError(f"{path} has no encoder yet", "training has not ended", f"go on with `unseen resume {path}`")
+
+
+__all__ = [
+    "demo",
+    "embed",
+    "evaluate",
+    "export",
+    "ingest",
+    "inspect",
+    "pretrain",
+    "report",
+    "resume",
+    "split",
+    "world",
+]

@@ -1,0 +1,28 @@
+"""A recipe: one whole experiment as a tree of frozen dataclasses, whose nodes are the components themselves."""
+
+from dataclasses import dataclass
+
+from unseen.contract import MaskPolicy, ModelSpec, Unit
+from unseen.data.views import View
+from unseen.evaluate.probes import Probe
+from unseen.systems.objective import Objective, Term
+from unseen.train.training import Training
+from unseen.units.normalise import Normalise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    view: View  # how a frame becomes a training image
+    normalise: Normalise  # how its pixels become numbers
+    unit: Unit  # what can be hidden
+    mask: MaskPolicy  # which of it is hidden
+    targets: dict[str, Term]  # what is predicted there, and what each loss counts
+    model: ModelSpec
+    training: Training
+    decode: float = 1.0  # share of the hidden units that is predicted in a step
+    probes: tuple[Probe, ...] = ()  # what the encoder will be judged by: fixed and hashed before training
+
+    def objective(self) -> Objective:
+        return Objective(
+            normalise=self.normalise, unit=self.unit, mask=self.mask, targets=self.targets, decode=self.decode
+        )

@@ -1,0 +1,181 @@
+"""A recipe meets a store: build what it names, keep a record of it in the run folder, train."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from unseen.codec import to_json
+from unseen.contract import Clip, MaskedModel, Shapes
+from unseen.data.clips import ClipSource
+from unseen.data.splits import load_split
+from unseen.data.store import Store
+from unseen.errors import UnseenError
+from unseen.evaluate.probes import spec_hash
+from unseen.models.initialise import initialise
+from unseen.recipes.load import load_recipe, read_recipe, write_recipe
+from unseen.recipes.recipe import Recipe
+from unseen.systems.encode import save_encoder
+from unseen.systems.objective import Objective, sample_keys
+from unseen.train.init import load_init
+from unseen.train.loop import fit
+
+CALIBRATION_FRAMES = 256  # frames from which a whitening stem learns its statistics
+
+
+def start(
+    reference: str | Path | Recipe,
+    *,
+    data: Path,
+    out: Path,
+    split: str | None,
+    init: Path | None,
+    overrides: tuple[str, ...] = (),
+    trust: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Begin a run: the record first, then the training."""
+    recipe = load_recipe(reference, overrides, trust)
+    store = Store.open(data)
+    logs, splits = training_logs(store, split)
+    source = open_source(recipe, store, logs)
+    model = build(recipe, source)
+    matched = load_init(model, init) if init else None
+    if matched:
+        print(matched)
+    out.mkdir(parents=True, exist_ok=True)
+    write_recipe(recipe, out / "recipe.json")
+    record(out, recipe, store, logs, splits, source, init)
+    return train(out, recipe, source, model)
+
+
+def go_on(run: Path, *, data: Path | None, trust: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Continue a run from its last checkpoint."""
+    recipe = read_recipe(run / "recipe.json", trust)
+    manifest = json.loads((run / "manifest.json").read_text())
+    source = open_source(recipe, Store.open(data or Path(manifest["store"])), manifest["logs"])
+    return train(run, recipe, source, build(recipe, source))
+
+
+def train(run: Path, recipe: Recipe, source: ClipSource, model: MaskedModel) -> dict[str, Any]:
+    monitor = monitor_clip(source, recipe.training.monitor_samples)
+    result = fit(
+        run=run, model=model, objective=recipe.objective(), training=recipe.training, source=source, monitor=monitor
+    )
+    if result.finished:
+        save_encoder(run, model, recipe.unit, recipe.normalise, recipe.view.frame_px)
+    return {"run": str(run), **result.summary()}
+
+
+def training_logs(store: Store, split: str | None) -> tuple[list[str], dict[str, Any] | None]:
+    """The logs that a run may see, and the split that says so."""
+    if split is None:
+        print(f"no split named: training on all {len(store.log_ids())} logs, nothing is held out", file=sys.stderr)
+        return store.log_ids(), None
+    roles = load_split(store, split)
+    logs = sorted(log for log, role in roles["assignment"].items() if role == "train")
+    if not logs:
+        raise UnseenError(f"split {split!r} gives no log the role train", "pretraining reads the role train only")
+    return logs, roles
+
+
+def open_source(recipe: Recipe, store: Store, logs: list[str]) -> ClipSource:
+    training = recipe.training
+    return ClipSource(
+        store, logs, recipe.view, seed=training.seed, log_power=training.log_power, cache_mb=training.cache_mb
+    )
+
+
+def build(recipe: Recipe, source: ClipSource, seed: int | None = None) -> MaskedModel:
+    """The recipe's model with keyed initial weights, its stem fitted to units of the source where it wants that."""
+    objective = recipe.objective()
+    few = source.batch(np.arange(min(2, len(source))))
+    model = recipe.model.build(shapes_of(objective, few))
+    initialise(model, recipe.training.seed if seed is None else seed)
+    calibrate(model, objective, source)
+    return model
+
+
+def shapes_of(objective: Objective, clip: Clip) -> Shapes:
+    return objective.shapes(objective.batch(clip, sample_keys(clip, 0, 0)))
+
+
+def calibrate(model: nn.Module, objective: Objective, source: ClipSource) -> None:
+    """Show units of training crops to every part that fits statistics to data (a whitening stem)."""
+    parts = [part for part in model.modules() if hasattr(part, "calibrate") and part is not model]
+    if not parts:
+        return
+    clip = source.batch(np.arange(min(CALIBRATION_FRAMES, len(source))))
+    values = objective.batch(clip, sample_keys(clip, 0, 0)).input
+    for part in parts:
+        part.calibrate(values.flatten(0, 1))
+
+
+def monitor_clip(source: ClipSource, samples: int) -> Clip:
+    """Frames spread evenly over the training logs, with the frame before and the labels where there are any."""
+    index = np.linspace(0, len(source) - 1, min(samples, len(source))).round().astype(int)
+    return source.frames(index, previous=True, labels=True)
+
+
+def record(
+    run: Path,
+    recipe: Recipe,
+    store: Store,
+    logs: list[str],
+    split: dict[str, Any] | None,
+    source: ClipSource,
+    init: Path | None,
+) -> None:
+    """Write what the run is, on what and from what: before the first step, so that it cannot be fitted to the result."""
+    probes = [{"name": probe.name, "hash": spec_hash(probe), "spec": to_json(probe)} for probe in recipe.probes]
+    _write(run / "probes.json", {"registered": "before training", "probes": probes})
+    _write(
+        run / "manifest.json",
+        {
+            "store": str(store.path.resolve()),
+            "store_digest": store.digest(),
+            "source_digest": source.digest,
+            "logs": logs,
+            "samples": len(source),
+            "split": split,
+        },
+    )
+    _write(run / "lineage.json", {"pretrained_on": logs, "store_digest": store.digest(), "init": _parent(init)})
+    _write(run / "env.json", environment())
+
+
+def environment() -> dict[str, Any]:
+    return {
+        "unseen": version("unseen"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def _parent(init: Path | None) -> dict[str, Any] | None:
+    """Where initial weights came from; their own training logs are unknown unless they are a run of ours."""
+    if init is None:
+        return None
+    lineage = init / "lineage.json"
+    if lineage.is_file():
+        return {"run": str(init), "lineage": json.loads(lineage.read_text())}
+    digest = hashlib.blake2b(init.read_bytes(), digest_size=16).hexdigest() if init.is_file() else None
+    return {"file": str(init), "digest": digest, "lineage": "unknown"}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")
