@@ -1,1 +1,7 @@
-"""WHAT is predicted and its loss: one target a file."""
+"""WHAT is predicted, and its loss per unit: one target a file."""
+
+from unseen.targets.descriptors import Descriptors
+from unseen.targets.hog import Hog
+from unseen.targets.pixels import Pixels
+
+__all__ = ["Descriptors", "Hog", "Pixels"]

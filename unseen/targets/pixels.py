@@ -1,0 +1,55 @@
+"""Pixels of the hidden units: raw (SimMIM), or standardised by the patch in MAE's or in VideoMAE's way."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from unseen.contract import Clip, Units
+from unseen.targets.distance import centre, distance, textured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pixels:
+    """Predict the content itself, [B, N, *P] with channels last.
+
+    normalise="none": as the model reads it (SimMIM: Xie et al., CVPR 2022, with error="l1").
+    normalise="patch": (x - mean) / sqrt(var + 1e-6) over all values of the unit jointly, var unbiased (MAE: He et al.,
+    CVPR 2022, `norm_pix_loss`).
+    normalise="channel": (x - mean) / (std + 1e-6) per channel, std unbiased (VideoMAE: Tong et al., NeurIPS 2022, on
+    [0, 1] pixels, where its 1e-6 is 4e-6 of ours: below any quantisation).
+
+    Under the last two a flat unit is a free win (its target is exactly zero) or amplified sensor noise. Units whose
+    standard deviation (of their flattest channel, under "channel") is below `flat_std` therefore weigh nothing.
+    """
+
+    normalise: Literal["none", "patch", "channel"] = "patch"
+    error: Literal["l2", "l1"] = "l2"
+    # in normalised units: one grey level of 8 bits is 1 / 255 / 0.225 = 0.017 under the usual standardisation.
+    # 0 counts every unit, as the published losses do.
+    flat_std: float = 0.02
+
+    suits: ClassVar[str] = "reconstruction, fine-tuning with many labels, texture and small edges"
+    risk: ClassVar[str] = "brightness and fine noise use up the capacity; frozen features gain little at small compute"
+
+    def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N *P"]:
+        """The target of every unit, hidden or not; the model never sees it."""
+        if self.normalise == "none":
+            return values
+        centred, variance = centre(values, self._dims(values))
+        return centred / ((variance + 1e-6).sqrt() if self.normalise == "patch" else variance.sqrt() + 1e-6)
+
+    def weight(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N"]:
+        """1 where the unit exists and has texture to predict, else 0."""
+        if self.normalise == "none":
+            return units.valid.to(values.dtype)
+        std = centre(values, self._dims(values))[1].sqrt().flatten(2).amin(dim=2)
+        return textured(std, self.flat_std, units.valid)
+
+    def loss(self, prediction: Shaped[Tensor, "B K *P"], target: Float[Tensor, "B K *P"]) -> Float[Tensor, "B K"]:
+        """Squared (or absolute) error, averaged over the values of each unit."""
+        return distance(prediction, target, self.error)
+
+    def _dims(self, values: Tensor) -> tuple[int, ...]:
+        return tuple(range(2, values.ndim - (self.normalise == "channel")))
