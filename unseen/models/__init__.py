@@ -1,1 +1,20 @@
-"""Encoders, predictors and their exchange formats: draw no masks, compute no losses."""
+"""Models: an encoder, and something that predicts hidden units from what it saw."""
+
+from unseen.models.in_place import InPlace
+from unseen.models.initialise import initialise
+from unseen.models.masked_autoencoder import MaskedAutoencoder
+from unseen.models.predictors import CrossAttention, SelfAttention
+from unseen.models.stems import ConvStem, LinearStem, WhitenedStem
+from unseen.models.vit import ViT
+
+__all__ = [
+    "ConvStem",
+    "CrossAttention",
+    "InPlace",
+    "LinearStem",
+    "MaskedAutoencoder",
+    "SelfAttention",
+    "ViT",
+    "WhitenedStem",
+    "initialise",
+]

@@ -1,0 +1,171 @@
+"""Recipes as plain JSON: a tree of frozen dataclasses to `{"class": ..., "fields": ...}` and back, checked on the way.
+
+Reading never runs anything but the constructors of dataclasses in this package, and in modules that the caller trusts.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from unseen.errors import UnseenError
+
+Json = Any  # None, bool, int, float, str, list or dict with str keys
+
+
+def to_json(node: Any) -> Json:
+    """The JSON of a tree of dataclasses, tuples, lists, dicts and plain values; anything else is refused."""
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        name = f"{type(node).__module__}:{type(node).__qualname__}"
+        return {"class": name, "fields": {f.name: to_json(getattr(node, f.name)) for f in dataclasses.fields(node)}}
+    if isinstance(node, (list, tuple)):
+        return [to_json(item) for item in node]
+    if isinstance(node, dict) and all(isinstance(key, str) for key in node):
+        return {key: to_json(value) for key, value in node.items()}
+    if node is None or isinstance(node, (bool, int, str)) or (isinstance(node, float) and math.isfinite(node)):
+        return node
+    raise UnseenError(
+        f"{node!r} cannot be stored in a recipe", "only dataclasses, tuples, lists, dicts and plain values can be"
+    )
+
+
+def from_json(value: Json, *, trust: Sequence[str] = ()) -> Any:
+    """Rebuild what `to_json` wrote; classes outside `unseen` only from the modules in `trust`."""
+    return _decode(value, Any, trust, "recipe")
+
+
+def replace_at(node: Any, path: str, text: str, *, trust: Sequence[str] = ()) -> Any:
+    """A copy of the tree with one value changed, as in `--set mask.ratio=0.9`.
+
+    `path` names fields, keys of dicts and indices of tuples, joined by dots; `text` is JSON, or a bare string.
+    """
+    return _replace(node, path.split("."), text, Any, trust, path)
+
+
+def _replace(node: Any, parts: list[str], text: str, hint: Any, trust: Sequence[str], path: str) -> Any:
+    if not parts:
+        return _parse(text, hint, trust, path)
+    head, rest = parts[0], parts[1:]
+    if dataclasses.is_dataclass(node):
+        hints = typing.get_type_hints(type(node))
+        _known(head, [f.name for f in dataclasses.fields(node)], f"{path}: {type(node).__name__}")
+        return dataclasses.replace(node, **{head: _replace(getattr(node, head), rest, text, hints[head], trust, path)})
+    if isinstance(node, dict):
+        _known(head, node, f"{path}: the dict")
+        return node | {head: _replace(node[head], rest, text, _item(hint, dict, 1), trust, path)}
+    if isinstance(node, (tuple, list)):
+        _known(head, [str(i) for i in range(len(node))], f"{path}: the tuple")
+        items = list(node)
+        items[int(head)] = _replace(items[int(head)], rest, text, _item(hint, tuple, int(head)), trust, path)
+        return type(node)(items)
+    raise UnseenError(f"{path}: {node!r} has no {head!r} inside", "the path must end where the value is")
+
+
+def _parse(text: str, hint: Any, trust: Sequence[str], path: str) -> Any:
+    try:
+        return _decode(json.loads(text), hint, trust, path)
+    except json.JSONDecodeError:
+        return _decode(text, hint, trust, path)
+    except UnseenError:
+        if str not in (hint, *typing.get_args(hint)):
+            raise
+        return text
+
+
+def _decode(value: Json, hint: Any, trust: Sequence[str], where: str) -> Any:
+    if isinstance(value, dict) and value.keys() == {"class", "fields"}:
+        return _fits(_build(value, trust, where), hint, where)
+    if not _holds_node(value):
+        return _leaf(value, hint, where)
+    if isinstance(value, dict):
+        return {k: _decode(v, _item(hint, dict, 1), trust, f"{where}.{k}") for k, v in value.items()}
+    items = [_decode(item, _item(hint, tuple, i), trust, f"{where}.{i}") for i, item in enumerate(value)]
+    return items if typing.get_origin(hint) is list else tuple(items)
+
+
+def _build(value: dict[str, Json], trust: Sequence[str], where: str) -> Any:
+    module, _, name = str(value["class"]).partition(":")
+    if module.split(".")[0] != "unseen" and module not in trust:
+        raise UnseenError(
+            f"{where}: the class {value['class']!r} is not part of unseen",
+            "a file may only name classes of modules that you trust",
+            f"pass --trust {module} if you do",
+        )
+    try:
+        cls = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise UnseenError(f"{where}: {value['class']!r} cannot be imported ({error})") from error
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise UnseenError(f"{where}: {value['class']!r} is not a component", "it must be a dataclass")
+    hints = typing.get_type_hints(cls)
+    for field in value["fields"]:
+        _known(field, [f.name for f in dataclasses.fields(cls)], f"{where}: {name}")
+    fields = {k: _decode(v, hints[k], trust, f"{where}.{k}") for k, v in value["fields"].items()}
+    try:
+        return cls(**fields)
+    except TypeError as error:
+        raise UnseenError(f"{where}: {name} cannot be built", str(error)) from error
+
+
+def _leaf(value: Json, hint: Any, where: str) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    plain = [arm for arm in _arms(hint) if not _is_component(arm)]
+    if not plain:
+        raise UnseenError(f"{where} = {value!r}", f"expected a component, {_name(hint)}")
+    try:
+        return TypeAdapter(typing.Union[tuple(plain)]).validate_json(json.dumps(value), strict=True)  # noqa: UP007
+    except ValidationError as error:
+        raise UnseenError(f"{where} = {value!r}", f"expected {_name(hint)}: {error.errors()[0]['msg']}") from error
+
+
+def _fits(node: Any, hint: Any, where: str) -> Any:
+    arms = _arms(hint)
+    if Any not in arms and not any(isinstance(arm, type) and isinstance(node, arm) for arm in arms):
+        raise UnseenError(f"{where} is a {type(node).__name__}", f"expected {_name(hint)}")
+    return node
+
+
+def _arms(hint: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def _item(hint: Any, container: type, index: int) -> Any:
+    """What a container's annotation says of one item; for a dict, index 1 is the value."""
+    for arm in _arms(hint):
+        origin, arguments = typing.get_origin(arm), typing.get_args(arm)
+        if container is dict and origin is dict:
+            return arguments[1]
+        if container is tuple and origin in (tuple, list) and arguments:
+            return arguments[0] if origin is list or arguments[-1] is ... else arguments[min(index, len(arguments) - 1)]
+    return Any
+
+
+def _is_component(arm: Any) -> bool:
+    return isinstance(arm, type) and (dataclasses.is_dataclass(arm) or arm.__module__ not in ("builtins", "types"))
+
+
+def _holds_node(value: Json) -> bool:
+    if isinstance(value, dict):
+        return value.keys() == {"class", "fields"} or any(map(_holds_node, value.values()))
+    return isinstance(value, list) and any(map(_holds_node, value))
+
+
+def _known(name: str, names: Iterable[str], where: str) -> None:
+    names = list(names)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"
+        raise UnseenError(f"{where} has no {name!r}", "unknown names are never ignored", remedy)
+
+
+def _name(hint: Any) -> str:
+    return " or ".join(
+        getattr(arm, "__name__", str(arm)) if not typing.get_args(arm) else str(arm) for arm in _arms(hint)
+    )

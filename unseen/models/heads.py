@@ -1,0 +1,59 @@
+"""Linear heads: one for each output that a model owes, and the bookkeeping of their names."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+
+from unseen.contract import Output
+from unseen.errors import UnseenError
+from unseen.packing import Packing, gather, packing
+
+ONLY = ""  # the name of a target that was given without one
+
+
+class Heads(nn.ModuleDict):
+    """A linear map from tokens to each named output. Names may hold dots, which module names may not."""
+
+    def __init__(self, width: int, outputs: dict[str, Output]):
+        super().__init__({_key(name): nn.Linear(width, math.prod(output.shape)) for name, output in outputs.items()})
+        self.shapes = {name: output.shape for name, output in outputs.items()}
+
+    def forward(
+        self, name: str, tokens: Float[Tensor, "B K D"], live: Bool[Tensor, "B K"] | None
+    ) -> Shaped[Tensor, "B K *T"]:
+        """Predict one output; padding is exactly zero."""
+        values = self[_key(name)](tokens)
+        if live is not None:
+            values = torch.where(live[..., None], values, values.new_zeros(()))
+        return values.unflatten(-1, self.shapes[name] or (1,)).view(*values.shape[:2], *self.shapes[name])
+
+
+def named_masks(target_mask: Tensor | dict[str, Tensor], outputs: dict[str, Output]) -> dict[str, Tensor]:
+    """Target masks by output name; a lone mask belongs to the lone output."""
+    if isinstance(target_mask, Tensor):
+        if len(outputs) != 1:
+            raise UnseenError(f"one target mask for the outputs {sorted(outputs)}", "give one mask per output, by name")
+        return dict.fromkeys(outputs, target_mask)
+    unknown = target_mask.keys() - outputs.keys()
+    if unknown:
+        raise UnseenError(f"the model has no output {sorted(unknown)}", f"it was built for {sorted(outputs)}")
+    return target_mask
+
+
+def within(
+    tokens: Float[Tensor, "B K D"], places: Packing, held: Bool[Tensor, "B N"], wanted: Bool[Tensor, "B N"]
+) -> tuple[Float[Tensor, "B L D"], Bool[Tensor, "B L"] | None]:
+    """Of tokens packed by `held` (at `places`), those that `wanted` names, a subset; and which of them are live."""
+    if wanted is held or torch.equal(wanted, held):
+        return tokens, places.live
+    chosen = wanted.gather(1, places.index)
+    if places.live is not None:
+        chosen = chosen & places.live
+    inner = packing(chosen)
+    return gather(tokens, inner), inner.live
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "@")

@@ -1,0 +1,122 @@
+"""A vision transformer that reads visible units only (Dosovitskiy et al., ICLR 2021; MAE: He et al., CVPR 2022)."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+
+from unseen.contract import Shapes
+from unseen.errors import UnseenError
+from unseen.models.blocks import Block, call, check_heads, join_live
+from unseen.models.initialise import construct
+from unseen.models.positions import look_up, sincos
+from unseen.models.stems import LinearStem, Stem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViT:
+    """An encoder as a recipe names it. Positions are sin-cos of physical coordinates, or a learned table."""
+
+    width: int = 192
+    depth: int = 12
+    heads: int = 3
+    mlp_ratio: float = 4.0
+    class_token: bool = True
+    stem: Stem = field(default_factory=LinearStem)
+    norm_eps: float = 1e-6
+    table: tuple[int, int] | None = None  # rows, columns of a learned position table; None: sin-cos
+
+    def __post_init__(self) -> None:
+        check_heads("ViT", self.width, self.heads)
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> Self:
+        return cls(**{"width": 192, "depth": 12, "heads": 3} | changes)
+
+    @classmethod
+    def small(cls, **changes: Any) -> Self:
+        return cls(**{"width": 384, "depth": 12, "heads": 6} | changes)
+
+    @classmethod
+    def base(cls, **changes: Any) -> Self:
+        return cls(**{"width": 768, "depth": 12, "heads": 12} | changes)
+
+    @classmethod
+    def large(cls, **changes: Any) -> Self:
+        return cls(**{"width": 1024, "depth": 24, "heads": 16} | changes)
+
+    def build(self, shapes: Shapes) -> "VisionTransformer":
+        """The module, with the weights of seed 0."""
+        return construct(lambda: VisionTransformer(self, shapes))
+
+
+class VisionTransformer(nn.Module):
+    """Tokens for the units that it is given; state dict with timm's names. See `ViT` for the settings."""
+
+    def __init__(self, spec: ViT, shapes: Shapes):
+        super().__init__()
+        self.spec, self.unit, self.spacing = spec, shapes.unit, shapes.spacing
+        self.recompute = False  # trade time for memory: recompute each block's activations in the backward pass
+        width = spec.width
+        self.register_parameter("cls_token", nn.Parameter(torch.empty(1, 1, width)) if spec.class_token else None)
+        rows = 0 if spec.table is None else spec.class_token + spec.table[0] * spec.table[1]
+        self.register_parameter("pos_embed", nn.Parameter(torch.empty(1, rows, width)) if rows else None)
+        self.patch_embed = spec.stem.build(shapes.unit, width)
+        self.blocks = nn.ModuleList(Block(width, spec.heads, spec.mlp_ratio, spec.norm_eps) for _ in range(spec.depth))
+        self.norm = nn.LayerNorm(width, eps=spec.norm_eps)
+
+    def forward(
+        self,
+        x_visible: Shaped[Tensor, "B V *P"],
+        centre: Float[Tensor, "B V C"],
+        live: Bool[Tensor, "B V"] | None = None,
+        layers: tuple[int, ...] | None = None,
+    ) -> Tensor | list[Tensor]:
+        """Tokens [B, (1 +) V, width] through the final norm, the class token first where there is one.
+
+        `centre` are the coordinates of these very units; units that are not `live` are padding and are never read.
+        With `layers`, a list: the output of each named block, through the same final norm. Block -1 is the last.
+        """
+        return self.run(self.patch_embed(x_visible), centre, live, layers)
+
+    def run(
+        self,
+        tokens: Float[Tensor, "B V D"],
+        centre: Float[Tensor, "B V C"],
+        live: Bool[Tensor, "B V"] | None = None,
+        layers: tuple[int, ...] | None = None,
+    ) -> Tensor | list[Tensor]:
+        """The same from embedded units, positions not yet added."""
+        wanted = [self._layer(layer) for layer in layers or ()]
+        x = tokens + self.positions(centre)
+        if self.cls_token is not None:
+            x = torch.cat([self.class_row().expand(len(x), 1, -1).to(x.dtype), x], dim=1)
+            live = join_live([(None, 1), (live, tokens.shape[1])], x)
+        outputs = {}
+        for number, block in enumerate(self.blocks):
+            x = call(block, x, live, recompute=self.recompute)
+            if number in wanted:
+                outputs[number] = self.norm(x)
+        return self.norm(x) if layers is None else [outputs[number] for number in wanted]
+
+    def positions(self, centre: Float[Tensor, "B V C"]) -> Float[Tensor, "B V D"]:
+        """What is added to the embedding of a unit at `centre`."""
+        if self.pos_embed is None or self.spec.table is None:
+            return sincos(centre, self.spacing, self.spec.width)
+        return look_up(self.pos_embed[0, int(self.spec.class_token) :], self.spec.table, centre, self.spacing)
+
+    def class_row(self) -> Float[Tensor, "1 1 D"]:
+        """The class token with its position: a learned table has a row for it, sin-cos adds nothing (as MAE)."""
+        return self.cls_token if self.pos_embed is None else self.cls_token + self.pos_embed[:, :1]
+
+    def calibrate(self, values: Shaped[Tensor, "M *P"]) -> None:
+        """Fit what the stem must know of the data (whitening); nothing for the other stems."""
+        if hasattr(self.patch_embed, "calibrate"):
+            self.patch_embed.calibrate(values)
+
+    def _layer(self, layer: int) -> int:
+        if not -self.spec.depth <= layer < self.spec.depth:
+            raise UnseenError(f"layer {layer} of an encoder with {self.spec.depth} blocks", "it must exist")
+        return layer % self.spec.depth
