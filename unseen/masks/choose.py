@@ -34,7 +34,7 @@ def counts(valid: Bool[Tensor, "B N"], ratio: float) -> tuple[Int64[Tensor, "B"]
     (The published `int(n * (1 - ratio))` truncates a float and is one short for 16 of 286 usual pairs.)
     """
     n_valid = valid.sum(dim=1)
-    n_target = (n_valid * ratio).round().long().clamp(min=1).minimum((n_valid - 1).clamp(min=0))
+    n_target = (n_valid.double() * ratio).round().long().clamp(min=1).minimum((n_valid - 1).clamp(min=0))
     return n_valid - n_target, n_target
 
 

@@ -1,0 +1,78 @@
+"""What a loss is worth: the same loss for predictions that need no model. A curve that stays above them is empty."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unseen.contract import Clip, MaskedBatch
+from unseen.packing import gather, pack, packing
+from unseen.systems.objective import VISIBLE, Objective, unit_weights
+from unseen.units.normalise import apply
+
+NEIGHBOURS = 4
+
+
+@torch.no_grad()
+def baselines(objective: Objective, batch: MaskedBatch, clip: Clip) -> dict[str, dict[str, float]]:
+    """The loss of trivial predictions, by the names of the batch's losses and of the predictions.
+
+    null: zeros. mean: the mean target of the visible units of the batch. neighbour: the targets of the four nearest
+    visible units of the same sample (a visible unit is no neighbour of itself), weighted by inverse distance.
+    previous: the same place one frame before, where the clip brings it; the clip is raw, as the data room gave it.
+    Units are weighted as in training. Targets that are class ids, not numbers, do not appear.
+    """
+    names = [name for name, target in batch.target.items() if target.is_floating_point()]
+    truth = {name: pack(batch.target[name], batch.target_mask[name]) for name in names}
+    predictions = {
+        "null": {name: torch.zeros_like(truth[name]) for name in names},
+        "mean": {name: visible_mean(batch, name).expand_as(truth[name]) for name in names},
+        "neighbour": {name: neighbour(batch, name, objective.unit.spacing) for name in names},
+    }
+    if "previous" in clip:
+        predictions["previous"] = previous(objective, batch, clip, names)
+    weights = unit_weights(batch)
+    table: dict[str, dict[str, float]] = {name: {} for name in names}
+    for baseline, prediction in predictions.items():
+        for name, loss in objective.losses(prediction, batch).items():
+            weight = weights[name]
+            table[name][baseline] = float((loss * weight).sum() / weight.sum().clamp(min=1e-12))
+    return table
+
+
+def visible_mean(batch: MaskedBatch, name: str) -> Float[Tensor, "*T"]:
+    """The mean target over the visible units of all samples, those that count nothing left out while any counts."""
+    weight = batch.metadata["weight"][name] * batch.visible_mask
+    chosen = weight > 0 if (weight > 0).any() else batch.visible_mask
+    return batch.target[name][chosen].mean(dim=0)
+
+
+def neighbour(batch: MaskedBatch, name: str, spacing: tuple[float, ...]) -> Float[Tensor, "B K *T"]:
+    """Inverse-distance mean over the nearest visible units of the same sample, in steps of `spacing`; packed."""
+    wanted, seen = packing(batch.target_mask[name]), packing(batch.visible_mask)
+    centre = batch.metadata["centre"]
+    centre = centre / centre.new_tensor(spacing)
+    distance = torch.cdist(gather(centre, wanted), gather(centre, seen))  # [B, K, V]
+    unusable = wanted.index[:, :, None] == seen.index[:, None, :]
+    if seen.live is not None:
+        unusable = unusable | ~seen.live[:, None, :]
+    distance, nearest = distance.masked_fill(unusable, torch.inf).topk(
+        min(NEIGHBOURS, distance.shape[2]), largest=False
+    )
+    share = 1 / distance.clamp(min=1e-6)
+    share = share / share.sum(dim=2, keepdim=True).clamp(min=1e-12)
+    known = gather(batch.target[name], seen).flatten(2)
+    rows = torch.arange(len(known), device=known.device)[:, None, None]
+    mixed = (known[rows, nearest] * share[..., None]).sum(dim=2)  # a unit without neighbours gets zeros
+    return mixed.unflatten(2, batch.target[name].shape[2:])
+
+
+def previous(objective: Objective, batch: MaskedBatch, clip: Clip, names: list[str]) -> dict[str, Tensor]:
+    """The targets of the frame before at the same places, normalised like the frame itself; packed."""
+    before = apply(objective.normalise, clip)
+    before["image"] = before["previous"]
+    values, units = objective.unit.cut(before)
+    made = {}
+    for name in names:
+        target = objective.targets[name.removesuffix(VISIBLE)].target
+        made[name] = pack(target.make(values, units, before), batch.target_mask[name])
+    return made
