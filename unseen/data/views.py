@@ -1,0 +1,150 @@
+"""How a recorded frame becomes an image that a model is trained on or probed with."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64, Shaped
+from torch import Tensor
+
+from unseen.data.images import resize
+from unseen.errors import UnseenError
+from unseen.randomness import uniform
+
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as JPEG has it
+_ENLARGE = 1.25  # how far the very smallest crop may be enlarged to save decoding
+
+
+class Frame(NamedTuple):
+    """A decoded frame and the statistics of the whole of it, in [0, 1] of the full scale of its dtype."""
+
+    image: Shaped[np.ndarray, "h w C"]
+    mean: Float[np.ndarray, "C"]
+    std: Float[np.ndarray, "C"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The nominal frame, and the random crop of it that one training sample is.
+
+    Every frame counts as `frame_px` pixels, whatever its recorded size: where the aspect differs the picture is
+    stretched. Positions of units live in the nominal frame. A flipped crop is a crop of the mirrored frame: its region
+    lies at the mirrored place, with y0 < y1 and x0 < x1.
+    """
+
+    frame_px: tuple[int, int] = (192, 256)  # nominal frame (height, width): probes, pictures, positions
+    crop_px: tuple[int, int] | None = None  # training crop after resize; None: the whole frame
+    area: tuple[float, float] = (0.2, 1.0)  # share of the frame that a crop covers
+    aspect: tuple[float, float] = (0.75, 1.3333)  # width to height of the crop, relative to crop_px's own
+    flip: bool = True
+    jitter: float = (
+        0.0  # brightness, contrast and gain of each channel vary by +- this; not part of frame_mean, frame_std
+    )
+    channels: int = 3  # grey is repeated to 3; colour becomes luma for 1
+    position: Literal["frame", "crop"] = "frame"  # where the crop lies in the frame, or as if each crop were the frame
+    sensors: tuple[str, ...] = ()  # names of cameras; () = every camera
+
+    def __post_init__(self):
+        if not 0 < self.area[0] <= self.area[1] <= 1 or not 0 < self.aspect[0] <= self.aspect[1]:
+            raise UnseenError(
+                f"view with area {self.area}, aspect {self.aspect}", "0 < low <= high, and area at most 1"
+            )
+        if self.channels not in (1, 3) or not 0 <= self.jitter < 1:
+            raise UnseenError(
+                f"view with {self.channels} channels, jitter {self.jitter}", "1 or 3 channels, 0 <= jitter < 1"
+            )
+        if min(*self.frame_px, *(self.crop_px or (1, 1))) < 1:
+            raise UnseenError(f"view with frame {self.frame_px} px, crop {self.crop_px} px", "sizes are positive")
+
+    @property
+    def image_px(self) -> tuple[int, int]:
+        """Size (height, width) of a training image."""
+        return self.crop_px or self.frame_px
+
+    @property
+    def sufficient_px(self) -> tuple[int, int]:
+        """The decoded size (height, width) above which nothing is gained, for crops and for whole frames."""
+        if self.crop_px is None:
+            return self.frame_px
+        share = math.sqrt(self.area[0]) * _ENLARGE
+        height, width = (math.ceil(crop / share) for crop in self.crop_px)
+        return max(height, self.frame_px[0]), max(width, self.frame_px[1])
+
+    def frame(self, image: Shaped[np.ndarray, "h w C"]) -> Frame:
+        """Reduce a decoded image to what the view can use; a pure function of image and view, so it may be cached."""
+        if image.shape[2] not in (1, 3):
+            raise UnseenError(f"an image of {image.shape[2]} channels", "images have 1 or 3 channels")
+        if self.channels == 1 and image.shape[2] == 3:
+            image = (image.astype(np.float32) @ _LUMA).round().astype(image.dtype)[:, :, None]
+        size = self.sufficient_px
+        if image.shape[0] >= 2 * size[0] and image.shape[1] >= 2 * size[1]:
+            image = np.ascontiguousarray(resize(image, size).permute(1, 2, 0).numpy())
+        mean, std = _statistics(image)
+        return Frame(image, mean, std)
+
+    def draws(self, key: Int64[Tensor, "B"]) -> Float64[np.ndarray, "B D"]:
+        """All random numbers that one crop each needs."""
+        return uniform(key, 7 + self.channels).numpy()
+
+    def train(
+        self, frame: Frame, draw: Float64[np.ndarray, "D"], out: Shaped[Tensor, "C H W"]
+    ) -> tuple[float, float, float, float]:
+        """Write a training image into `out`; returns its region (y0, x0, y1, x1) in the nominal frame, pixels."""
+        height, width = frame.image.shape[:2]
+        top, left, bottom, right = self._box(height, width, draw) if self.crop_px else (0, 0, height, width)
+        crop = resize(frame.image[top:bottom, left:right], self.image_px)
+        if self.jitter:
+            crop = self._jitter(crop, frame.mean, draw[5:])
+        if self.flip and draw[4] < 0.5:
+            crop, left, right = _mirror(crop), width - right, width - left
+        out.copy_(crop)  # grey is repeated here
+        if self.position == "crop":
+            return 0.0, 0.0, float(self.frame_px[0]), float(self.frame_px[1])
+        down, across = self.frame_px[0] / height, self.frame_px[1] / width
+        return top * down, left * across, bottom * down, right * across
+
+    def whole(self, frame: Frame) -> Shaped[Tensor, "C H W"]:
+        """The whole frame at `frame_px`, nothing random."""
+        return resize(frame.image, self.frame_px).expand(self.channels, -1, -1)
+
+    def _box(self, height: int, width: int, draw: np.ndarray) -> tuple[int, int, int, int]:
+        """Area uniform, aspect log-uniform, place uniform; a side that would leave the frame is cut to it."""
+        crop, (low, high) = self.image_px, np.log(self.aspect)
+        area = self.area[0] + draw[0] * (self.area[1] - self.area[0])
+        aspect = math.exp(low + draw[1] * (high - low)) * crop[1] / crop[0] * self.frame_px[0] / self.frame_px[1]
+        rows = min(height, max(1, round(height * math.sqrt(area / aspect))))
+        columns = min(width, max(1, round(width * math.sqrt(area * aspect))))
+        top, left = int(draw[2] * (height - rows + 1)), int(draw[3] * (width - columns + 1))
+        return top, left, top + rows, left + columns
+
+    def _jitter(self, crop: Tensor, mean: np.ndarray, draw: np.ndarray) -> Tensor:
+        """Brightness, contrast about the frame's mean, gain of each channel: one table lookup per channel."""
+        brightness, contrast, *gains = 1 + self.jitter * (2 * draw[: 2 + self.channels] - 1)
+        full = np.iinfo(_numpy_type(crop)).max
+        level = np.arange(full + 1, dtype=np.float32) / full
+        out = torch.empty((self.channels, *crop.shape[1:]), dtype=crop.dtype)
+        for channel, gain in enumerate(gains):
+            source = min(channel, len(crop) - 1)
+            table = ((level - mean[source]) * contrast + mean[source]) * brightness * gain
+            table = (table.clip(0, 1) * full).round().astype(_numpy_type(crop))
+            out[channel] = torch.from_numpy(table[crop[source].numpy()])
+        return out
+
+
+def _mirror(image: Tensor) -> Tensor:
+    if image.dtype == torch.uint16:  # for which torch has no flip
+        return image.view(torch.int16).flip(2).view(torch.uint16)
+    return image.flip(2)
+
+
+def _numpy_type(image: Tensor) -> type:
+    return np.uint8 if image.dtype == torch.uint8 else np.uint16
+
+
+def _statistics(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scale = np.float32(1 / np.iinfo(image.dtype).max)
+    values = torch.from_numpy(image).flatten(0, 1).float()
+    std, mean = torch.std_mean(values, dim=0, correction=0)
+    return mean.numpy() * scale, std.numpy() * scale
