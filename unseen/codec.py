@@ -34,7 +34,7 @@ def to_json(node: Any) -> Json:
     )
 
 
-def from_json(value: Json, *, trust: Sequence[str] = ()) -> Any:
+def from_json(value: Json, trust: Sequence[str] = ()) -> Any:
     """Rebuild what `to_json` wrote; classes outside `unseen` only from the modules in `trust`."""
     return _decode(value, Any, trust, "recipe")
 

@@ -138,9 +138,6 @@ class ForeignEncoder(nn.Module):
             raise UnseenError(f"the backbone's map becomes {tuple(features.shape[2:])} for a grid of {tuple(grid)}")
         return features.flatten(2).transpose(1, 2)
 
-    def calibrate(self, values: Shaped[Tensor, "M *P"]) -> None:
-        """Nothing: a user's network knows its own input."""
-
     @torch.no_grad()
     def reset(self, seed: int) -> None:
         """Give the network the weights that its own `build()` draws or loads; a module given as such keeps its own."""

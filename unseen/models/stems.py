@@ -98,11 +98,13 @@ class _Whitened(nn.Module):
     @torch.no_grad()
     def calibrate(self, values: Shaped[Tensor, "M *P"]) -> None:
         """Fit mean and principal components to units of the training split (a few thousand are enough)."""
-        flat = values.flatten(1).double()
-        variance, component = torch.linalg.eigh(torch.cov(flat.T, correction=0).reshape(2 * [flat.shape[1]]))
+        flat = values.flatten(1)
+        mean = flat.double().mean(dim=0)
+        covariance = sum(part.T @ part for part in (rows.double() - mean for rows in flat.split(4096))) / len(flat)
+        variance, component = torch.linalg.eigh(covariance)
         scale = (variance.clamp(min=0) + self.eps * variance.mean().clamp(min=1e-12)).rsqrt()
         order = variance.argsort(descending=True)
-        self.mean.copy_(flat.mean(dim=0))
+        self.mean.copy_(mean)
         self.whitening.copy_((component * scale).T[order])
 
     def forward(self, x: Float[Tensor, "B V *P"]) -> Float[Tensor, "B V D"]:

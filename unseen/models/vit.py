@@ -111,11 +111,6 @@ class VisionTransformer(nn.Module):
         """The class token with its position: a learned table has a row for it, sin-cos adds nothing (as MAE)."""
         return self.cls_token if self.pos_embed is None else self.cls_token + self.pos_embed[:, :1]
 
-    def calibrate(self, values: Shaped[Tensor, "M *P"]) -> None:
-        """Fit what the stem must know of the data (whitening); nothing for the other stems."""
-        if hasattr(self.patch_embed, "calibrate"):
-            self.patch_embed.calibrate(values)
-
     def _layer(self, layer: int) -> int:
         if not -self.spec.depth <= layer < self.spec.depth:
             raise UnseenError(f"layer {layer} of an encoder with {self.spec.depth} blocks", "it must exist")

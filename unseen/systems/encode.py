@@ -16,7 +16,6 @@ from unseen.contract import Clip, MaskedModel, Output, Shapes, Unit
 from unseen.errors import UnseenError
 from unseen.models.in_place import ForeignEncoder
 from unseen.models.vit import VisionTransformer
-from unseen.systems.objective import Objective
 from unseen.units.normalise import Normalise, apply
 
 FORMAT, VERSION = "unseen-encoder", 1
@@ -92,8 +91,10 @@ class FrozenEncoder(nn.Module):
 def save_encoder(
     folder: Path,
     model: MaskedModel,
-    objective: Objective,
+    unit: Unit,
+    normalise: Normalise,
     frame_px: tuple[int, int],
+    *,
     lineage: dict[str, Any] | None = None,
 ) -> None:
     """Write encoder.safetensors (timm names) and encoder.json, each under a temporary name first."""
@@ -107,9 +108,8 @@ def save_encoder(
         "format": FORMAT,
         "version": VERSION,
         "encoder": to_json(spec),
-        "unit": to_json(objective.unit),
-        "normalise": to_json(objective.normalise),
-        "targets": to_json(objective.targets),
+        "unit": to_json(unit),
+        "normalise": to_json(normalise),
         "shapes": {"unit": shapes.unit, "spacing": shapes.spacing, "grid": shapes.grid},
         "frame_px": list(frame_px),
         "pixel_order": "a unit holds (row, column, channel); patch_embed.proj.weight holds (channel, row, column)",
