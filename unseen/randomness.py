@@ -17,10 +17,16 @@ def name_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def keys(seed: int, sample_id: Int64[Tensor, "B"], epoch: int, purpose: str) -> Int64[Tensor, "B"]:
-    """One key per sample for one purpose: hash(seed, sample id, epoch, purpose)."""
-    key = _mix(sample_id + _signed(seed) * _GOLDEN)
-    key = _mix(key ^ _signed(epoch * 0x1E3779B97F4A7C15))
+def keys(
+    seed: int, sample_id: Int64[Tensor, "B"], visit: int | Int64[Tensor, "B"], purpose: str
+) -> Int64[Tensor, "B"]:
+    """One key per sample for one purpose: hash(seed, sample id, visit, purpose).
+
+    `visit` tells the visits to one sample apart: an epoch, or the sample's position in the order of a whole run.
+    """
+    key = _mix(sample_id + _signed(seed * _GOLDEN))
+    turn = visit * 0x1E3779B97F4A7C15  # a tensor wraps by itself
+    key = _mix(key ^ (_signed(turn) if isinstance(turn, int) else turn))
     return _mix(key + name_hash(purpose))
 
 

@@ -124,5 +124,8 @@ def sample(mask: Bool[Tensor, "B N"], share: float, key: Int64[Tensor, "B"]) -> 
     return chosen.scatter(1, order, torch.arange(mask.shape[1], device=mask.device) < keep[:, None])
 
 
-def sample_keys(clip: Clip, seed: int, epoch: int, purpose: str = "mask") -> Int64[Tensor, "B"]:
-    return keys(seed, clip["sample_id"], epoch, purpose)
+def sample_keys(
+    clip: Clip, seed: int, visit: int | Int64[Tensor, "B"], purpose: str = "mask"
+) -> Int64[Tensor, "B"]:
+    """One key per sample of a clip; `visit` is an epoch, or each sample's position in the order of the run."""
+    return keys(seed, clip["sample_id"], visit, purpose)

@@ -1,0 +1,169 @@
+"""The same frames under the same masks at every look: losses beside their floors, by class, and pictures."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from unseen.contract import Clip, MaskedBatch, MaskedModel, walk
+from unseen.packing import pack
+from unseen.systems.baselines import baselines
+from unseen.systems.objective import VISIBLE, Objective, predict, sample_keys, unit_weights
+from unseen.train.distributed import to_device
+from unseen.train.pictures import draw
+from unseen.train.training import autocast
+
+CHUNK = 8  # whole frames at once: several times the units of a training crop
+PICTURES = 6
+IGNORE = 255
+
+
+class Monitor:
+    """Looks at a model through a fixed clip of whole frames, every hidden unit of which is predicted."""
+
+    def __init__(self, objective: Objective, clip: Clip, seed: int, class_names: tuple[str, ...], device: torch.device):
+        self.objective, self.seed, self.class_names = replace(objective, decode=1.0), seed, class_names
+        self.clips = [to_device(part, device) for part in chunks(clip, CHUNK)]
+        self.batches = [self.objective.batch(part, sample_keys(part, seed, 0, "monitor")) for part in self.clips]
+        self.floors = self._floors()
+        self.shares = {
+            "visible_share": share([batch.visible_mask for batch in self.batches]),
+            "target_share": share([next(iter(batch.target_mask.values())) for batch in self.batches]),
+        }
+
+    @torch.no_grad()
+    def measure(self, model: MaskedModel, precision: str) -> dict[str, Any]:
+        """Losses and their floors by name, loss on hidden units by class, shares, effective rank of the features."""
+        errors: dict[str, float] = {}
+        units: dict[str, float] = {}
+        tally = ClassTally(self.class_names)
+        features: list[Tensor] = []
+        with looking(model, features):
+            for clip, batch in zip(self.clips, self.batches, strict=True):
+                with autocast(batch.input.device, precision):
+                    prediction = predict(model, batch)
+                losses = self.objective.losses(walk(Tensor.float, prediction), batch)
+                weight = unit_weights(batch)
+                for name, loss in losses.items():
+                    errors[name] = errors.get(name, 0.0) + float((loss * weight[name]).double().sum())
+                    units[name] = units.get(name, 0.0) + float(weight[name].double().sum())
+                if "label" in clip:
+                    self._by_class(tally, clip, batch, losses, weight)
+        out: dict[str, Any] = {"losses": {name: errors[name] / max(units[name], 1e-12) for name in errors}}
+        out |= {"baselines": self.floors, "by_class": tally.table(), **self.shares}
+        if features:
+            out["effective_rank"] = effective_rank(torch.cat(features))
+        return out
+
+    @torch.no_grad()
+    def draw(self, model: MaskedModel, precision: str, path: Path) -> bool:
+        """Write pictures of a few frames, where a target is made of pixels; whether there was one."""
+        clip = next(chunks(self.clips[0], PICTURES))
+        batch = self.objective.batch(clip, sample_keys(clip, self.seed, 0, "monitor"))
+        with looking(model, []):
+            with autocast(batch.input.device, precision):
+                prediction = walk(Tensor.float, predict(model, batch))
+        return draw(self.objective, clip, batch, prediction, path)
+
+    def _floors(self) -> dict[str, dict[str, float]]:
+        """The baselines over all chunks, each counting by its units."""
+        sums: dict[str, dict[str, float]] = {}
+        units: dict[str, float] = {}
+        for clip, batch in zip(self.clips, self.batches, strict=True):
+            count = {name: float(weight.sum()) for name, weight in unit_weights(batch).items()}
+            for name, row in baselines(self.objective, batch, clip).items():
+                units[name] = units.get(name, 0.0) + count[name]
+                total = sums.setdefault(name, {})
+                for kind, value in row.items():
+                    total[kind] = total.get(kind, 0.0) + value * count[name]
+        return {name: {k: v / max(units[name], 1e-12) for k, v in row.items()} for name, row in sums.items()}
+
+    def _by_class(
+        self,
+        tally: "ClassTally",
+        clip: Clip,
+        batch: MaskedBatch,
+        losses: dict[str, Tensor],
+        weight: dict[str, Tensor],
+    ) -> None:
+        classes = unit_classes(self.objective, clip)
+        factor = self.objective.weights()
+        hidden = [name for name in losses if not name.endswith(VISIBLE)]
+        for name in hidden:
+            tally.add(pack(classes, batch.target_mask[name]), losses[name], factor[name] * weight[name])
+
+
+class ClassTally:
+    """Loss on hidden units by the class that most of their pixels have, averaged over targets by what they count."""
+
+    def __init__(self, names: tuple[str, ...]):
+        self.names = names
+        self.sums: dict[int, list[float]] = {}
+
+    def add(self, classes: Int64[Tensor, "B K"], loss: Float[Tensor, "B K"], weight: Float[Tensor, "B K"]) -> None:
+        for number in classes[weight > 0].unique().tolist():
+            if number != IGNORE:
+                chosen = (classes == number) & (weight > 0)
+                entry = self.sums.setdefault(number, [0.0, 0.0, 0.0])
+                entry[0] += float((loss * weight)[chosen].double().sum())
+                entry[1] += float(weight[chosen].double().sum())
+                entry[2] += int(chosen.sum())
+
+    def table(self) -> dict[str, dict[str, float]]:
+        return {
+            self.names[number] if number < len(self.names) else str(number): {"loss": error / weight, "units": units}
+            for number, (error, weight, units) in sorted(self.sums.items())
+        }
+
+
+def unit_classes(objective: Objective, clip: Clip) -> Int64[Tensor, "B N"]:
+    """The class of most pixels of each unit; 255 where that is to be ignored."""
+    labels, _ = objective.unit.cut(Clip(image=clip["label"][:, None]))
+    return labels.flatten(2).mode(dim=2).values
+
+
+def effective_rank(z: Float[Tensor, "n D"]) -> float:
+    """exp of the entropy of the centred features' covariance spectrum (Roy and Vetterli, 2007); 1 to D."""
+    z = z.double() - z.double().mean(dim=0)
+    spectrum = torch.linalg.eigvalsh(z.T @ z).clamp(min=0)
+    if spectrum.sum() == 0:
+        return 0.0
+    return float(torch.special.entr(spectrum / spectrum.sum()).sum().exp())
+
+
+def share(masks: list[Tensor]) -> float:
+    return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
+
+
+def chunks(clip: Clip, size: int) -> Iterator[Clip]:
+    """The clip in pieces of at most `size` samples."""
+    for start in range(0, len(clip["sample_id"]), size):
+        yield Clip(**{name: value[start : start + size] for name, value in clip.items()})  # type: ignore
+
+
+@contextmanager
+def looking(model: MaskedModel, features: list[Tensor]) -> Iterator[None]:
+    """Evaluation mode; what leaves the encoder's last layer is collected as rows [n, D], the class token left out."""
+    encoder = getattr(model, "encoder", None)
+    part: nn.Module | None = getattr(encoder, "norm", None) or getattr(encoder, "net", None) or encoder
+
+    def keep(module: nn.Module, inputs: tuple, output: Any) -> None:
+        if isinstance(output, Tensor):
+            rows = output.flatten(2).transpose(1, 2) if output.ndim == 4 else output
+            skip = int(getattr(encoder, "cls_token", None) is not None)
+            features.append(rows[:, skip:].flatten(0, 1).float())
+
+    handle = part.register_forward_hook(keep) if part is not None else None
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+        if handle is not None:
+            handle.remove()
