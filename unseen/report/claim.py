@@ -1,0 +1,205 @@
+"""The sentence on top of a report, computed from evaluation.json by one explicit rule.
+
+Gains are compared on the same logs. A comparison is *shown* when its interval over logs lies above zero; *leaning*
+when there are fewer than 5 logs, hence no such interval, but the difference is above zero on every log; *behind* when
+the interval lies below zero, or without one the difference is below zero on every log; *not shown* otherwise. A spread
+inside fewer than 5 recordings is printed but is no interval over logs. From these, in order:
+
+1. random init was not evaluated: nothing is claimed;
+2. some floor is ahead: the encoder is worse than that floor;
+3. random init is not beaten: no gain from pretraining is shown;
+4. raw pixels or hand-made features were not evaluated, or are not beaten: no gain is credited to masked modelling;
+5. the nearly-unmasked twin was not evaluated: the cause of the gain is open;
+6. the twin is not beaten: the gain is not credited to masked modelling;
+7. everything is beaten, but somewhere only leaning: a description of these logs, not evidence;
+8. everything is beaten and shown: the gain is credited to masked prediction.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from unseen.report.svg import number
+
+FLOORS = ("random init", "raw pixels", "hand-made")
+TWIN = "nearly-unmasked twin"
+FEWEST_LOGS = 5  # for an interval over logs
+PERCENT = {
+    "miou": "mIoU",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "pixel_accuracy": "pixel accuracy",
+    "small_recall": "small-class recall",
+    "small_iou": "small-class IoU",
+    "iou": "IoU",
+    "recall": "recall",
+}
+
+Standing = Literal["shown", "leaning", "not shown", "behind", "not evaluated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Pretrained minus one floor, on the same logs, in the metric's own scale."""
+
+    floor: str
+    standing: Standing
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    logs_ahead: int | None = None
+    n_logs: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    verdict: Literal["credited", "open", "none", "worse"]  # of masked prediction
+    sentence: str
+    comparisons: tuple[Comparison, ...] = ()
+
+
+def claim(evaluation: dict[str, Any] | None) -> Claim:
+    """The claim that the evidence of one run allows; see the module for the rule."""
+    if not evaluation or not evaluation.get("probes"):
+        return Claim(verdict="none", sentence="Nothing is claimed: this run was not evaluated.")
+    probe = headline_probe(evaluation)
+    row = headline_row(probe)
+    if row is None:
+        sentence = f"Nothing is claimed: the probe {probe.get('name')} has no result for the pretrained encoder."
+        return Claim(verdict="none", sentence=sentence)
+    comparisons = tuple(compare(row, floor, probe) for floor in (*FLOORS, TWIN))
+    verdict, conclusion = _conclude({one.floor: one.standing for one in comparisons}, probe)
+    words = _numbers(probe, row, comparisons)
+    return Claim(verdict=verdict, sentence=f"{conclusion} {words}", comparisons=comparisons)
+
+
+def headline_probe(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The first probe that was registered before training, else the first."""
+    probes = evaluation["probes"]
+    return next((probe for probe in probes if probe.get("registered_before_training")), probes[0])
+
+
+def headline_row(probe: dict[str, Any]) -> dict[str, Any] | None:
+    """The pretrained encoder under the classifier that the probe's spec puts first, else under the first listed."""
+    rows = [row for row in probe.get("rows", []) if str(row.get("features", "")).lower().startswith("pretrained")]
+    wanted = _first((probe.get("spec") or {}).get("classifiers") or (probe.get("spec") or {}).get("classifier"))
+    return next((row for row in rows if row.get("classifier") == wanted), rows[0] if rows else None)
+
+
+def compare(row: dict[str, Any], floor: str, probe: dict[str, Any]) -> Comparison:
+    """How one row stands against one floor."""
+    found = next((value for name, value in (row.get("against") or {}).items() if is_floor(name, floor)), None)
+    if not found or found.get("difference") is None:
+        return Comparison(floor=floor, standing="not evaluated")
+    difference, (low, high) = found["difference"], over_logs(found, probe)
+    per_log = [_value(one, probe) for one in (found.get("per_log") or {}).values()]
+    ahead = sum(one > 0 for one in per_log)
+    standing: Standing = "not shown"
+    if low is not None and high is not None:
+        standing = "shown" if low > 0 else "behind" if high < 0 else "not shown"
+    elif difference > 0 and per_log and ahead == len(per_log):
+        standing = "leaning"
+    elif difference < 0 and per_log and ahead == 0:
+        standing = "behind"
+    counts = {"logs_ahead": ahead, "n_logs": len(per_log)} if per_log else {}
+    return Comparison(floor=floor, standing=standing, difference=difference, low=low, high=high, **counts)
+
+
+def over_logs(interval: dict[str, Any] | None, probe: dict[str, Any]) -> tuple[float, float] | tuple[None, None]:
+    """The ends of an interval, if it can be one over logs."""
+    n_logs = probe.get("n_logs")
+    if not interval or interval.get("low") is None or interval.get("high") is None:
+        return None, None
+    return (interval["low"], interval["high"]) if n_logs is not None and n_logs >= FEWEST_LOGS else (None, None)
+
+
+def is_floor(name: str, floor: str) -> bool:
+    """Whether a feature maker's name means this floor: `random_init` and `hand-made features` do."""
+    plain = name.lower().replace("_", " ").replace("-", " ")
+    if floor == TWIN:
+        return "unmasked" in plain or "twin" in plain
+    return plain.startswith(floor.replace("-", " "))
+
+
+def scaled(metric: str, value: float) -> str:
+    """A metric as it is read: shares in per cent with one decimal."""
+    if metric in PERCENT:
+        return f"{100 * value:.1f}".replace("-", "\N{MINUS SIGN}")
+    return number(value)
+
+
+def metric_name(metric: str) -> str:
+    return PERCENT.get(metric, metric.replace("_", " "))
+
+
+def _conclude(standing: dict[str, Standing], probe: dict[str, Any]) -> tuple[Any, str]:
+    behind = [floor for floor in FLOORS if standing[floor] == "behind"]
+    weak = [floor for floor in FLOORS[1:] if standing[floor] == "not shown"]
+    absent = [floor for floor in FLOORS[1:] if standing[floor] == "not evaluated"]
+    beaten = ("shown", "leaning")
+    if standing["random init"] == "not evaluated":
+        return "none", "Nothing is claimed: random init was not evaluated on this probe."
+    if behind:
+        return "worse", f"The pretrained encoder is worse than {_list(behind)} here."
+    if standing["random init"] not in beaten:
+        return "none", "No gain from pretraining is shown: random init is not beaten."
+    if weak:
+        return "none", f"No gain is credited to masked modelling: it is not shown to beat {_list(weak)}."
+    if absent:
+        return (
+            "open",
+            f"Ahead of random init, but no gain is credited to masked modelling: {_list(absent)} not evaluated.",
+        )
+    if standing[TWIN] == "not evaluated":
+        return "open", "Ahead of all three floors; the cause is open, because no nearly-unmasked twin was evaluated."
+    if standing[TWIN] not in beaten:
+        return "none", "Ahead of all three floors, but not by masked modelling: the nearly-unmasked twin is not beaten."
+    if "leaning" in standing.values():
+        n = probe.get("n_logs", "few")
+        return (
+            "open",
+            f"Ahead of every floor and of the twin on each of {n} logs, too few for an interval: it describes them only.",
+        )
+    return "credited", "Masked prediction pays: ahead of every floor and of the nearly-unmasked twin."
+
+
+def _numbers(probe: dict[str, Any], row: dict[str, Any], comparisons: tuple[Comparison, ...]) -> str:
+    metric, n_logs = probe.get("primary", "metric"), probe.get("n_logs")
+    value = (row.get("metrics") or {}).get(metric)
+    low, high = over_logs(row.get("interval"), probe)
+    spread = (
+        f"no interval: {n_logs} logs"
+        if low is None or high is None
+        else f"{scaled(metric, low)} to {scaled(metric, high)}"
+    )
+    shown = "not evaluated" if value is None else f"{scaled(metric, value)} ({spread})"
+    parts = "; ".join(_difference(metric, one) for one in comparisons)
+    late = "" if probe.get("registered_before_training") else " This probe was not registered before training."
+    return (
+        f"On {probe.get('name')}, {metric_name(metric)} of a {row.get('classifier')} probe over {n_logs} held-out logs "
+        f"is {shown}; difference to {parts}.{late}"
+    )
+
+
+def _difference(metric: str, one: Comparison) -> str:
+    if one.difference is None:
+        return f"{one.floor}: not evaluated"
+    sign = "+" if one.difference >= 0 else ""
+    words = f"{one.floor} {sign}{scaled(metric, one.difference)}"
+    if one.low is not None and one.high is not None:
+        return f"{words} ({scaled(metric, one.low)} to {scaled(metric, one.high)})"
+    if one.n_logs:
+        return f"{words} (no interval: {one.n_logs} logs, ahead on {one.logs_ahead})"
+    return f"{words} (no interval)"
+
+
+def _value(one: Any, probe: dict[str, Any]) -> float:
+    """A per-log entry is a number, or a dict of metrics."""
+    return float(one.get(probe.get("primary"), 0.0) if isinstance(one, dict) else one)
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list | tuple) and value else value
+
+
+def _list(names: list[str]) -> str:
+    return " and ".join(names)

@@ -1,0 +1,196 @@
+"""Probe results of evaluation.json as tables and charts that a template can print."""
+
+from typing import Any
+
+from markupsafe import Markup
+
+from unseen.report.claim import FLOORS, TWIN, headline_row, is_floor, metric_name, over_logs, scaled
+from unseen.report.svg import PALETTE, Series, dot_strip, line_chart
+
+NOT_EVALUATED = "not evaluated"
+
+
+def probe_view(probe: dict[str, Any]) -> dict[str, Any]:
+    """Everything that the page says about one probe; what is absent is said to be."""
+    return {
+        "name": probe.get("name", "unnamed"),
+        "facts": _facts(probe),
+        "registered": bool(probe.get("registered_before_training")),
+        "table": _table(probe),
+        "missing": missing_floors(probe),
+        "per_class": _per_class(probe),
+        "few_label": _few_label(probe),
+    }
+
+
+def missing_floors(probe: dict[str, Any]) -> list[str]:
+    """The rows that a sceptic asks for and that this probe does not have."""
+    present = [str(row.get("features", "")) for row in probe.get("rows", [])]
+    return [floor for floor in (*FLOORS, TWIN) if not any(is_floor(name, floor) for name in present)]
+
+
+def _facts(probe: dict[str, Any]) -> list[tuple[str, str]]:
+    looks, logs = probe.get("looks"), probe.get("logs") or []
+    protocols = {"split": "fixed split", "leave-one-log-out": "leave one log out"}
+    return [
+        ("kind", str(probe.get("kind", "not stated"))),
+        ("protocol", protocols.get(probe.get("protocol", ""), str(probe.get("protocol", "not stated")))),
+        ("labels", str(probe.get("labels", "not stated"))),
+        ("primary metric", metric_name(str(probe.get("primary", "not stated")))),
+        ("held-out logs", f"{probe.get('n_logs', len(logs))}: {', '.join(map(str, logs)) or 'names not recorded'}"),
+        ("split digest", str(probe.get("split_digest") or "not recorded")),
+        ("spec hash", str(probe.get("spec_hash") or "not recorded")),
+        ("looks at these logs", "not counted" if looks is None else str(looks)),
+    ]
+
+
+def _table(probe: dict[str, Any]) -> dict[str, Any] | None:
+    rows, primary = probe.get("rows") or [], str(probe.get("primary", ""))
+    if not rows:
+        return None
+    metrics = [primary, *sorted({m for row in rows for m in row.get("metrics") or {}} - {primary})]
+    floors = list(dict.fromkeys(floor for row in rows for floor in row.get("against") or {}))
+    values = [_log_values(row, primary) for row in rows]
+    ends = [row["interval"][end] for row in rows if row.get("interval") for end in ("low", "high")]
+    span = _span([v for one in values for v in one.values()] + ends)
+    best = headline_row(probe)
+    return {
+        "metrics": [metric_name(metric) for metric in metrics],
+        "floors": floors,
+        "methods": _methods(rows, probe),
+        "span": f"{scaled(primary, span[0])} to {scaled(primary, span[1])}" if span else "",
+        "rows": [
+            {
+                "features": str(row.get("features", "unnamed")),
+                "classifier": str(row.get("classifier", "not stated")),
+                "headline": row is best,
+                "values": [_metric(metric, (row.get("metrics") or {}).get(metric)) for metric in metrics],
+                "interval": _interval(row, primary, probe),
+                "against": [_against(row, floor, probe) for floor in floors],
+                "strip": _strip(row, one, span, primary),
+            }
+            for row, one in zip(rows, values, strict=True)
+        ],
+    }
+
+
+def _against(row: dict[str, Any], floor: str, probe: dict[str, Any]) -> dict[str, str]:
+    """A difference with its interval, and how it stands; a spread inside few recordings is named as that."""
+    metric = str(probe.get("primary", ""))
+    if is_floor(str(row.get("features", "")), floor) or row.get("features") == floor:
+        return {"text": "itself", "spread": "", "standing": "self"}
+    if not row.get("against"):
+        return {"text": "not compared", "spread": "", "standing": "missing"}
+    found = row["against"].get(floor)
+    if not found or found.get("difference") is None:
+        return {"text": NOT_EVALUATED, "spread": "", "standing": "missing"}
+    difference, low, high = found["difference"], found.get("low"), found.get("high")
+    text = ("+" if difference >= 0 else "") + scaled(metric, difference)
+    if low is None or high is None:
+        return {"text": text, "spread": "no interval", "standing": "open"}
+    spread = f"{scaled(metric, low)} to {scaled(metric, high)}"
+    if over_logs(found, probe) == (None, None):
+        return {"text": text, "spread": f"{spread} inside these logs", "standing": "open"}
+    return {"text": text, "spread": spread, "standing": "shown" if low > 0 else "behind" if high < 0 else "open"}
+
+
+def _interval(row: dict[str, Any], metric: str, probe: dict[str, Any]) -> str:
+    interval = row.get("interval")
+    if not interval:
+        return "no interval"
+    words = f"{scaled(metric, interval['low'])} to {scaled(metric, interval['high'])}"
+    return words if over_logs(interval, probe) != (None, None) else f"{words} inside these logs"
+
+
+def _methods(rows: list[dict[str, Any]], probe: dict[str, Any]) -> list[str]:
+    """How the intervals were taken, or why there are none; each said once."""
+    found = [row.get("interval") or {} for row in rows]
+    found += [one for row in rows for one in (row.get("against") or {}).values()]
+    methods = [str(one["method"]) for one in found if one.get("method") and one.get("low") is not None]
+    notes = [str(row["interval_note"]) for row in rows if row.get("interval_note")]
+    return list(dict.fromkeys(methods + notes)) or [f"none, over {probe.get('n_logs', 'an unknown number of')} logs"]
+
+
+def _strip(
+    row: dict[str, Any], values: dict[str, float], span: tuple[float, float] | None, metric: str
+) -> Markup | None:
+    if not values or span is None:
+        return None
+    interval = row.get("interval")
+    centre = (row.get("metrics") or {}).get(metric)
+    bar = (interval["low"], interval["high"]) if interval else None
+    return dot_strip(values, span, centre=centre, interval=bar, scale=100 if scaled(metric, 0.5) == "50.0" else 1)
+
+
+def _log_values(row: dict[str, Any], metric: str) -> dict[str, float]:
+    per_log = row.get("per_log") or {}
+    pairs = {log: one.get(metric) if isinstance(one, dict) else one for log, one in per_log.items()}
+    return {log: value for log, value in pairs.items() if value is not None}
+
+
+def _per_class(probe: dict[str, Any]) -> dict[str, Any] | None:
+    """Classes down, feature makers across, under the headline classifier; the best of each class is marked."""
+    chosen = headline_row(probe)
+    rows = [row for row in probe.get("rows") or [] if row.get("per_class")]
+    if chosen is not None:
+        rows = [row for row in rows if row.get("classifier") == chosen.get("classifier")]
+    if not rows:
+        return None
+    metric = "iou" if any("iou" in one for row in rows for one in row["per_class"].values()) else "recall"
+    names = list(dict.fromkeys(name for row in rows for name in row["per_class"]))
+    small = set(probe.get("small_classes") or (probe.get("spec") or {}).get("small") or ())
+    lines = []
+    for name in names:
+        values = [(row["per_class"].get(name) or {}).get(metric) for row in rows]
+        top = max((v for v in values if v is not None), default=None)
+        cells = [{"text": _metric(metric, v), "best": v is not None and v == top} for v in values]
+        lines.append({"name": name, "small": name in small, "cells": cells})
+    return {
+        "metric": metric_name(metric),
+        "classifier": rows[0].get("classifier"),
+        "features": [str(row.get("features")) for row in rows],
+        "lines": lines,
+        "any_small": bool(small),
+    }
+
+
+def _few_label(probe: dict[str, Any]) -> dict[str, Any] | None:
+    records, metric = probe.get("few_label") or [], str(probe.get("primary", ""))
+    unit = "logs" if any("budget_logs" in one for one in records) else "frames"
+    key, curves = f"budget_{unit}", []
+    factor = 100 if scaled(metric, 0.5) == "50.0" else 1
+    for colour, name in enumerate(dict.fromkeys(str(one.get("features")) for one in records)):
+        mine = sorted(
+            (one for one in records if str(one.get("features")) == name and key in one), key=lambda one: one[key]
+        )
+        curve = {k: [None if one.get(k) is None else factor * one[k] for one in mine] for k in ("mean", "low", "high")}
+        x = [float(one[key]) for one in mine]
+        curves.append(
+            Series(
+                name=name,
+                x=x,
+                y=curve["mean"],
+                low=curve["low"],
+                high=curve["high"],
+                dots=True,
+                colour=colour % PALETTE + 1,
+            )
+        )
+    if not any(v is not None for one in curves for v in one.y):
+        return None
+    label = metric_name(metric) + (", %" if factor == 100 else "")
+    title = f"{metric_name(metric)} by number of labelled {unit}"
+    svg = line_chart(title, curves, x_label=f"labelled {unit}", y_label=label, x_scale="log")
+    draws = sorted({len(one.get("draws") or ()) for one in records})
+    return {"svg": svg, "title": title, "draws": " to ".join(str(n) for n in dict.fromkeys((draws[0], draws[-1])))}
+
+
+def _metric(metric: str, value: float | None) -> str:
+    return NOT_EVALUATED if value is None else scaled(metric, value)
+
+
+def _span(values: list[float]) -> tuple[float, float] | None:
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low - 0.01, high + 0.01)
