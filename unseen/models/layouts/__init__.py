@@ -1,0 +1,11 @@
+"""Weights from elsewhere and for elsewhere: timm encoders, the official MAE files, transformers ViTMAE and ViT.
+
+The official MAE names are the hub: each other layout is a renaming to and from them. Nothing is guessed and nothing is
+skipped in silence: a file must fill the model exactly, but for an explicit list of keys that may be left out.
+"""
+
+from unseen.models.layouts.files import read_config, read_state
+from unseen.models.layouts.load import Matched, load_weights
+from unseen.models.layouts.official import to_official, to_timm
+
+__all__ = ["Matched", "load_weights", "read_config", "read_state", "to_official", "to_timm"]

@@ -1,0 +1,55 @@
+"""Reading foreign weight files: safetensors, or pickles that may hold tensors and nothing that runs."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unseen.errors import UnseenError
+
+CONTAINERS = ("model", "state_dict")  # what published files wrap their tensors in
+
+
+def read_state(path: Path | str) -> dict[str, Tensor]:
+    """The tensors of a .safetensors, .pth, .pt or .bin file, or of a folder that holds model.safetensors.
+
+    Pickles are read with `weights_only`; of all classes only argparse.Namespace is let in, which the official MAE files
+    hold beside their weights.
+    """
+    path = _file(Path(path))
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # the unpickler raises a dozen kinds; all mean the same to the reader
+            raise UnseenError(f"{path} cannot be read safely: {error}", "only tensors are unpickled") from error
+    for name in CONTAINERS:
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UnseenError(f"{path} holds no dict of tensors", f"neither itself nor under {CONTAINERS}")
+    return content
+
+
+def read_config(path: Path | str) -> dict[str, Any] | None:
+    """The config.json beside the weights, where there is one."""
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    file = folder / "config.json"
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def _file(path: Path) -> Path:
+    if not path.is_dir():
+        if path.is_file():
+            return path
+        raise UnseenError(f"no file {path}", "weights are read from a file or a folder")
+    for name in ("encoder.safetensors", "model.safetensors", "pytorch_model.bin"):
+        if (path / name).is_file():
+            return path / name
+    raise UnseenError(f"{path} holds no weights", "encoder.safetensors, model.safetensors or pytorch_model.bin")

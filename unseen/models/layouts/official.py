@@ -1,0 +1,95 @@
+"""Our names <-> those of the official MAE files, whose encoder half is timm's ViT.
+
+Ours differ in the decoder only, and hold no table where positions are computed. A unit is flattened as (row, column,
+channel) by all of us, the patch convolution as (channel, row, column).
+"""
+
+import torch
+from torch import Tensor
+
+from unseen.errors import UnseenError
+from unseen.models.masked_autoencoder import MaskedAutoencoderModel
+from unseen.models.positions import sincos_grid
+from unseen.models.predictors import SelfAttentionPredictor
+from unseen.models.vit import VisionTransformer
+
+DECODER = {  # official prefix: ours
+    "decoder_embed.": "predictor.embed.",
+    "decoder_blocks.": "predictor.blocks.",
+    "decoder_norm.": "predictor.norm.",
+    "mask_token": "predictor.mask_token",
+}
+ENCODER = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
+TABLES = ("pos_embed", "decoder_pos_embed")
+
+
+def to_timm(encoder: VisionTransformer, grid: tuple[int, int]) -> dict[str, Tensor]:
+    """The encoder as timm's ViT stores it: a patch convolution, and a position table for this grid."""
+    stem = encoder.patch_embed
+    state = {name: value.detach().clone() for name, value in encoder.state_dict().items()}
+    if hasattr(stem, "fold"):
+        state = {name: value for name, value in state.items() if not name.startswith("patch_embed.")}
+        state["patch_embed.proj.weight"], state["patch_embed.proj.bias"] = stem.fold()
+    elif set(stem.state_dict()) != {"proj.weight", "proj.bias"}:
+        raise UnseenError("this stem is not a patch convolution", "timm and transformers know no other", "use onnx")
+    if encoder.spec.table is None:
+        state["pos_embed"] = _table(grid, encoder.spec.width, encoder.spec.class_token)
+    elif encoder.spec.table != tuple(grid):
+        raise UnseenError(f"the table is {encoder.spec.table} and the grid asked for {grid}", "they must be the same")
+    return {name: value.contiguous() for name, value in state.items()}
+
+
+def to_official(model: MaskedAutoencoderModel, grid: tuple[int, int], head: str | None = None) -> dict[str, Tensor]:
+    """A whole masked autoencoder in the official layout; `head` names the output that becomes decoder_pred."""
+    predictor = model.predictor
+    if not isinstance(predictor, SelfAttentionPredictor):
+        raise UnseenError("the official layout has a self-attention decoder", "this predictor is another")
+    state, ours, pred = to_timm(model.encoder, grid), model.state_dict(), head_prefix(model, head)
+    for theirs, prefix in (DECODER | {"decoder_pred.": pred}).items():
+        state |= {theirs + n[len(prefix) :]: v.detach().clone() for n, v in ours.items() if n.startswith(prefix)}
+    state["decoder_pos_embed"] = _table(grid, predictor.width, class_token=True)
+    return state
+
+
+def from_official(state: dict[str, Tensor], head_prefix: str | None) -> dict[str, Tensor]:
+    """Our names for official ones, tables left out; without `head_prefix` the encoder only."""
+    renames = {prefix: f"encoder.{prefix}" for prefix in ENCODER}
+    if head_prefix is not None:
+        renames |= DECODER | {"decoder_pred.": head_prefix}
+    out = {}
+    for name, value in state.items():
+        for theirs, ours in renames.items():
+            if name.startswith(theirs) and name not in TABLES:
+                out[ours + name[len(theirs) :]] = value
+    return out
+
+
+def head_prefix(model: MaskedAutoencoderModel, head: str | None) -> str:
+    """Where the head of one hidden output stands in our state dict."""
+    names = [] if model.heads is None else list(model.heads.shapes)
+    if head is None and len(names) == 1:
+        head = names[0]
+    if head not in names:
+        raise UnseenError(f"the head {head!r} is not there", f"choose one of {names}", "pass head=...")
+    return f"heads.{head.replace('.', '@')}."
+
+
+def check_sincos(table: Tensor, grid: tuple[int, int], name: str) -> None:
+    """Refuse a table that our computed positions would not reproduce."""
+    width, prefix = table.shape[2], table.shape[1] - grid[0] * grid[1]
+    wanted = _table(grid, width, class_token=prefix == 1)
+    if prefix not in (0, 1) or not torch.allclose(table.float(), wanted, atol=2e-3):
+        zero = not table.any()
+        raise UnseenError(
+            f"{name} [{table.shape[1]}, {width}] is not the sin-cos table of a {grid[0]} x {grid[1]} grid"
+            + (" but all zeros" if zero else ""),
+            "a transformers ViTMAE built from a config has zero tables and cannot learn"
+            if zero
+            else "positions are computed, [x | y], unless the encoder has a learned table",
+            f"build the encoder with ViT(table=({grid[0]}, {grid[1]}))" if name == "pos_embed" else "check the grid",
+        )
+
+
+def _table(grid: tuple[int, int], width: int, class_token: bool) -> Tensor:
+    table = sincos_grid(tuple(grid), width)
+    return torch.cat([table.new_zeros(int(class_token), width), table])[None]
