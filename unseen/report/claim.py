@@ -90,8 +90,8 @@ def compare(row: dict[str, Any], floor: str, probe: dict[str, Any]) -> Compariso
     found = next((value for name, value in (row.get("against") or {}).items() if is_floor(name, floor)), None)
     if not found or found.get("difference") is None:
         return Comparison(floor=floor, standing="not evaluated")
-    difference, (low, high) = found["difference"], over_logs(found, probe)
-    per_log = [_value(one, probe) for one in (found.get("per_log") or {}).values()]
+    difference, (low, high) = found["difference"], over_logs(found, probe) or (None, None)
+    per_log = [float(one) for one in (found.get("per_log") or {}).values() if one is not None]
     ahead = sum(one > 0 for one in per_log)
     standing: Standing = "not shown"
     if low is not None and high is not None:
@@ -104,12 +104,20 @@ def compare(row: dict[str, Any], floor: str, probe: dict[str, Any]) -> Compariso
     return Comparison(floor=floor, standing=standing, difference=difference, low=low, high=high, **counts)
 
 
-def over_logs(interval: dict[str, Any] | None, probe: dict[str, Any]) -> tuple[float, float] | tuple[None, None]:
+def over_logs(interval: dict[str, Any] | None, probe: dict[str, Any]) -> tuple[float, float] | None:
     """The ends of an interval, if it can be one over logs."""
-    n_logs = probe.get("n_logs")
-    if not interval or interval.get("low") is None or interval.get("high") is None:
-        return None, None
-    return (interval["low"], interval["high"]) if n_logs is not None and n_logs >= FEWEST_LOGS else (None, None)
+    enough = (probe.get("n_logs") or 0) >= FEWEST_LOGS
+    if not enough or not interval or interval.get("low") is None or interval.get("high") is None:
+        return None
+    return interval["low"], interval["high"]
+
+
+def spread(interval: dict[str, Any] | None, probe: dict[str, Any]) -> str:
+    """An interval over logs in words, or why there is none."""
+    ends = over_logs(interval, probe)
+    if ends is None:
+        return f"no interval: {probe.get('n_logs', 'unknown number of')} logs"
+    return f"{scaled(probe.get('primary', ''), ends[0])} to {scaled(probe.get('primary', ''), ends[1])}"
 
 
 def is_floor(name: str, floor: str) -> bool:
@@ -157,7 +165,7 @@ def _conclude(standing: dict[str, Standing], probe: dict[str, Any]) -> tuple[Any
         n = probe.get("n_logs", "few")
         return (
             "open",
-            f"Ahead of every floor and of the twin on each of {n} logs, too few for an interval: it describes them only.",
+            f"Ahead of every floor and of the twin on each of {n} logs, too few for an interval: true of these only.",
         )
     return "credited", "Masked prediction pays: ahead of every floor and of the nearly-unmasked twin."
 
@@ -165,15 +173,11 @@ def _conclude(standing: dict[str, Standing], probe: dict[str, Any]) -> tuple[Any
 def _numbers(probe: dict[str, Any], row: dict[str, Any], comparisons: tuple[Comparison, ...]) -> str:
     metric, n_logs = probe.get("primary", "metric"), probe.get("n_logs")
     value = (row.get("metrics") or {}).get(metric)
-    low, high = over_logs(row.get("interval"), probe)
-    spread = (
-        f"no interval: {n_logs} logs"
-        if low is None or high is None
-        else f"{scaled(metric, low)} to {scaled(metric, high)}"
-    )
-    shown = "not evaluated" if value is None else f"{scaled(metric, value)} ({spread})"
+    shown = "not evaluated" if value is None else f"{scaled(metric, value)} ({spread(row.get('interval'), probe)})"
     parts = "; ".join(_difference(metric, one) for one in comparisons)
     late = "" if probe.get("registered_before_training") else " This probe was not registered before training."
+    if probe.get("transductive"):
+        late += f" Pretraining saw {len(probe['transductive'])} of the test logs, unlabelled."
     return (
         f"On {probe.get('name')}, {metric_name(metric)} of a {row.get('classifier')} probe over {n_logs} held-out logs "
         f"is {shown}; difference to {parts}.{late}"
@@ -190,11 +194,6 @@ def _difference(metric: str, one: Comparison) -> str:
     if one.n_logs:
         return f"{words} (no interval: {one.n_logs} logs, ahead on {one.logs_ahead})"
     return f"{words} (no interval)"
-
-
-def _value(one: Any, probe: dict[str, Any]) -> float:
-    """A per-log entry is a number, or a dict of metrics."""
-    return float(one.get(probe.get("primary"), 0.0) if isinstance(one, dict) else one)
 
 
 def _first(value: Any) -> Any:

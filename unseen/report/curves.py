@@ -13,7 +13,7 @@ from unseen.report.svg import PALETTE, Series, line_chart, number
 VISIBLE = ".visible"  # suffix of a loss that is taken on visible units
 BASELINES = {
     "null": "predict zero",
-    "mean": "mean patch",
+    "mean": "mean of visible",
     "neighbour": "neighbour interpolation",
     "previous": "previous frame",
 }
@@ -102,7 +102,7 @@ def _overlay(runs: Sequence[RunFolder], name: str) -> Chart:
 
 
 def _chart(title: str, curves: list[Series], note: str, y_label: str, **size: Any) -> Chart:
-    values = [v for one in curves for v in one.y if _is_number(v)]
+    values = [float(v) for one in curves for v in one.y if v is not None and _is_number(v)]
     if not values:
         return Chart(title=title, svg=None, note="not recorded")
     lost = sum(v is not None and not _is_number(v) for one in curves for v in one.y)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unseen.errors import UnseenError
-from unseen.report.claim import claim, compare, headline_probe, headline_row, metric_name, over_logs, scaled
+from unseen.report.claim import claim, compare, headline_probe, headline_row, metric_name, scaled, spread
 from unseen.report.curves import VISIBLE, best_baseline, loss_charts, overlaid, small_charts
 from unseen.report.probes import probe_view
 from unseen.report.render import picture_uri, write_page
@@ -102,32 +102,36 @@ def _pictures(files: list[Path]) -> dict[str, Any] | None:
 
 
 def _classes(monitor: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Masked loss by class at the last monitor that has it, in units of a trivial baseline."""
+    """Masked loss by class at the last monitor that has it, over the best trivial baseline of all units.
+
+    With several targets the classes' loss is a weighted mean that no single baseline stands for: then the ratio is to
+    the mean over all labelled units, and says so.
+    """
     record = next((one for one in reversed(monitor) if one.get("by_class")), None)
     if record is None:
         return None
-    name = next((n for n in record.get("losses") or {} if not n.endswith(VISIBLE)), "")
-    overall = best_baseline(record, name)
-    lines = []
-    for label, one in record["by_class"].items():
-        own = [v for v in (one.get("baselines") or {}).values() if v]
-        base = min(own) if own else overall[1] if overall else None
-        ratio = one["loss"] / base if base and one.get("loss") is not None else None
-        lines.append({"name": label, "units": one.get("units"), "loss": one.get("loss"), "ratio": ratio})
-    top = max([1.2, *(line["ratio"] for line in lines if line["ratio"] is not None)])
-    for line in lines:
-        line["bar"] = None if line["ratio"] is None else bar(line["ratio"], top, mark=1.0, label=f"{line['ratio']:.2f}")
-        line["loss"] = "not measured" if line["loss"] is None else number(line["loss"])
-        line["ratio"] = "no baseline" if line["ratio"] is None else f"{line['ratio']:.2f}"
-    same = all(one.get("baselines") for one in record["by_class"].values())
-    against = (
-        "its own best trivial baseline"
-        if same
-        else f"the best trivial baseline of all units ({overall[0]})"
-        if overall
-        else ""
-    )
-    return {"step": record["step"], "lines": sorted(lines, key=lambda line: line["name"]), "against": against}
+    hidden = [name for name in record.get("losses") or {} if not name.endswith(VISIBLE)]
+    best = best_baseline(record, hidden[0]) if len(hidden) == 1 else None
+    measured = [one for one in record["by_class"].values() if one.get("loss") is not None and one.get("units")]
+    units = sum(one["units"] for one in measured)
+    mean = sum(one["loss"] * one["units"] for one in measured) / units if units else None
+    base, against = best[::-1] if best else (mean, "")
+    return {
+        "step": record["step"],
+        "against": f"the best trivial baseline of all units ({against})"
+        if best
+        else "the mean over all labelled units",
+        "lines": [_class_line(name, one, base) for name, one in sorted(record["by_class"].items())],
+    }
+
+
+def _class_line(name: str, one: dict[str, Any], base: float | None) -> dict[str, Any]:
+    units = "not counted" if one.get("units") is None else number(one["units"])
+    if one.get("loss") is None or not base:
+        return {"name": name, "units": units, "loss": "not measured", "ratio": "no baseline", "bar": None}
+    ratio = one["loss"] / base
+    drawn = bar(ratio, 2.0, mark=1.0, label=f"{ratio:.2f}")
+    return {"name": name, "units": units, "loss": number(one["loss"]), "ratio": f"{ratio:.2f}", "bar": drawn}
 
 
 def _split(manifest: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -180,12 +184,7 @@ def _comparison_row(run: RunFolder) -> dict[str, Any]:
     row["basis"] = (probe.get("name"), metric, probe.get("split_digest"), tuple(probe.get("logs") or ()))
     value = (best or {}).get("metrics", {}).get(metric)
     if best is not None and value is not None:
-        low, high = over_logs(best.get("interval"), probe)
-        known = low is not None and high is not None
-        spread = (
-            f"{scaled(metric, low)} to {scaled(metric, high)}" if known else f"no interval: {probe.get('n_logs')} logs"
-        )
-        row["score"] = f"{scaled(metric, value)} ({spread})"
+        row["score"] = f"{scaled(metric, value)} ({spread(best.get('interval'), probe)})"
         row["differences"] = [
             (
                 one.floor,

@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unseen.report.claim import FLOORS, TWIN, headline_row, is_floor, metric_name, over_logs, scaled
+from unseen.report.claim import FLOORS, PERCENT, TWIN, headline_row, is_floor, metric_name, over_logs, scaled
 from unseen.report.svg import PALETTE, Series, dot_strip, line_chart
 
 NOT_EVALUATED = "not evaluated"
@@ -30,7 +30,7 @@ def missing_floors(probe: dict[str, Any]) -> list[str]:
 
 
 def _facts(probe: dict[str, Any]) -> list[tuple[str, str]]:
-    looks, logs = probe.get("looks"), probe.get("logs") or []
+    looks, logs, seen = probe.get("looks"), probe.get("logs") or [], probe.get("transductive")
     protocols = {"split": "fixed split", "leave-one-log-out": "leave one log out"}
     return [
         ("kind", str(probe.get("kind", "not stated"))),
@@ -41,6 +41,7 @@ def _facts(probe: dict[str, Any]) -> list[tuple[str, str]]:
         ("split digest", str(probe.get("split_digest") or "not recorded")),
         ("spec hash", str(probe.get("spec_hash") or "not recorded")),
         ("looks at these logs", "not counted" if looks is None else str(looks)),
+        ("test logs that pretraining saw", ", ".join(map(str, seen)) or "none" if seen is not None else "not recorded"),
     ]
 
 
@@ -87,9 +88,12 @@ def _against(row: dict[str, Any], floor: str, probe: dict[str, Any]) -> dict[str
     difference, low, high = found["difference"], found.get("low"), found.get("high")
     text = ("+" if difference >= 0 else "") + scaled(metric, difference)
     if low is None or high is None:
-        return {"text": text, "spread": "no interval", "standing": "open"}
+        inside = found.get("inside_recordings")
+        if not inside or inside.get("low") is None:
+            return {"text": text, "spread": "no interval", "standing": "open"}
+        low, high = inside["low"], inside["high"]
     spread = f"{scaled(metric, low)} to {scaled(metric, high)}"
-    if over_logs(found, probe) == (None, None):
+    if over_logs(found, probe) is None:
         return {"text": text, "spread": f"{spread} inside these logs", "standing": "open"}
     return {"text": text, "spread": spread, "standing": "shown" if low > 0 else "behind" if high < 0 else "open"}
 
@@ -99,13 +103,14 @@ def _interval(row: dict[str, Any], metric: str, probe: dict[str, Any]) -> str:
     if not interval:
         return "no interval"
     words = f"{scaled(metric, interval['low'])} to {scaled(metric, interval['high'])}"
-    return words if over_logs(interval, probe) != (None, None) else f"{words} inside these logs"
+    return words if over_logs(interval, probe) is not None else f"{words} inside these logs"
 
 
 def _methods(rows: list[dict[str, Any]], probe: dict[str, Any]) -> list[str]:
     """How the intervals were taken, or why there are none; each said once."""
     found = [row.get("interval") or {} for row in rows]
-    found += [one for row in rows for one in (row.get("against") or {}).values()]
+    pairs = [one for row in rows for one in (row.get("against") or {}).values()]
+    found += pairs + [one["inside_recordings"] for one in pairs if one.get("inside_recordings")]
     methods = [str(one["method"]) for one in found if one.get("method") and one.get("low") is not None]
     notes = [str(row["interval_note"]) for row in rows if row.get("interval_note")]
     return list(dict.fromkeys(methods + notes)) or [f"none, over {probe.get('n_logs', 'an unknown number of')} logs"]
@@ -119,7 +124,7 @@ def _strip(
     interval = row.get("interval")
     centre = (row.get("metrics") or {}).get(metric)
     bar = (interval["low"], interval["high"]) if interval else None
-    return dot_strip(values, span, centre=centre, interval=bar, scale=100 if scaled(metric, 0.5) == "50.0" else 1)
+    return dot_strip(values, span, centre=centre, interval=bar, scale=100 if metric in PERCENT else 1)
 
 
 def _log_values(row: dict[str, Any], metric: str) -> dict[str, float]:
@@ -154,35 +159,37 @@ def _per_class(probe: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _few_label(probe: dict[str, Any]) -> dict[str, Any] | None:
-    records, metric = probe.get("few_label") or [], str(probe.get("primary", ""))
-    unit = "logs" if any("budget_logs" in one for one in records) else "frames"
-    key, curves = f"budget_{unit}", []
-    factor = 100 if scaled(metric, 0.5) == "50.0" else 1
-    for colour, name in enumerate(dict.fromkeys(str(one.get("features")) for one in records)):
-        mine = sorted(
-            (one for one in records if str(one.get("features")) == name and key in one), key=lambda one: one[key]
-        )
-        curve = {k: [None if one.get(k) is None else factor * one[k] for one in mine] for k in ("mean", "low", "high")}
+def _few_label(probe: dict[str, Any]) -> list[dict[str, Any]]:
+    """One chart for each kind of budget: logs, logs of each class, frames."""
+    records = probe.get("few_label") or []
+    budgets = dict.fromkeys(key for one in records for key in one if key.startswith("budget_"))
+    charts = (_few_chart([one for one in records if key in one], key, str(probe.get("primary", ""))) for key in budgets)
+    return [chart for chart in charts if chart is not None]
+
+
+def _few_chart(records: list[dict[str, Any]], key: str, metric: str) -> dict[str, Any] | None:
+    unit, factor, curves = key.removeprefix("budget_").replace("_", " "), 100 if metric in PERCENT else 1, []
+    for i, name in enumerate(dict.fromkeys(str(one.get("features")) for one in records)):
+        mine = sorted((one for one in records if str(one.get("features")) == name), key=lambda one: one[key])
+        parts = {
+            part: [None if one.get(part) is None else factor * one[part] for one in mine]
+            for part in ("mean", "low", "high")
+        }
         x = [float(one[key]) for one in mine]
-        curves.append(
-            Series(
-                name=name,
-                x=x,
-                y=curve["mean"],
-                low=curve["low"],
-                high=curve["high"],
-                dots=True,
-                colour=colour % PALETTE + 1,
-            )
-        )
+        colour = i % PALETTE + 1
+        one = Series(name=name, x=x, y=parts["mean"], low=parts["low"], high=parts["high"], dots=True, colour=colour)
+        curves.append(one)
     if not any(v is not None for one in curves for v in one.y):
         return None
-    label = metric_name(metric) + (", %" if factor == 100 else "")
     title = f"{metric_name(metric)} by number of labelled {unit}"
-    svg = line_chart(title, curves, x_label=f"labelled {unit}", y_label=label, x_scale="log")
-    draws = sorted({len(one.get("draws") or ()) for one in records})
-    return {"svg": svg, "title": title, "draws": " to ".join(str(n) for n in dict.fromkeys((draws[0], draws[-1])))}
+    label = metric_name(metric) + (", %" if factor == 100 else "")
+    spreads = dict.fromkeys(str(one["spread"]) for one in records if one.get("spread"))
+    draws = max(len(one.get("draws") or ()) for one in records)
+    return {
+        "svg": line_chart(title, curves, x_label=f"labelled {unit}", y_label=label, x_scale="log"),
+        "title": title,
+        "note": f"mean of up to {draws} draws, the same for every row; band: {', '.join(spreads) or 'not stated'}",
+    }
 
 
 def _metric(metric: str, value: float | None) -> str:

@@ -47,14 +47,14 @@ def read_run(path: Path) -> RunFolder:
         raise UnseenError(
             f"{path} is not a folder", "a report is made from run folders", "give the folder that pretrain wrote"
         )
-    documents = {
+    documents: dict[str, Any] = {
         name: _document(path / f"{name}.json") for name in ("recipe", "env", "lineage", "manifest", "evaluation")
     }
     metrics, notes = _metrics(path / "metrics.jsonl")
     if not metrics and not any(documents.values()):
         rule = "a run has recipe.json, metrics.jsonl or evaluation.json"
         raise UnseenError(f"{path} holds no run", rule, "give the folder that pretrain wrote")
-    by_kind: dict[str, list[dict[str, Any]]] = {"train": [], "monitor": [], "other": []}
+    by_kind: dict[str, Any] = {"train": [], "monitor": [], "other": []}
     for line in metrics:
         by_kind.get(line.get("kind", ""), by_kind["other"]).append(line)
     return RunFolder(
