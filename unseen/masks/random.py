@@ -22,4 +22,5 @@ class Random:
         else:
             cell, n_cells = cell_of(units, self.cell)
             score = uniform(key, n_cells)[:, cell.to(key.device)]
+            score = score + uniform(key ^ 1, n_units) * 2.0**-30  # the one cell that the exact count splits, at random
         return choose(score, units.valid, *counts(units.valid, self.ratio))

@@ -1,0 +1,148 @@
+"""Find every policy, unit, target and model that the package exports, in small variants.
+
+A new member is covered the day its room's `__init__` exports it: as its default construction, or, where the default is
+too large or another setting deserves a test, as what `VARIANTS` lists for it.
+"""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import unseen.masks
+import unseen.models
+import unseen.targets
+import unseen.units
+from unseen.contract import Clip, MaskedModel, MaskPolicy, ModelSpec, Target, Unit
+from unseen.errors import UnseenError
+from unseen.models import ConvStem, CrossAttention, InPlace, MaskedAutoencoder, SelfAttention, ViT, WhitenedStem
+from unseen.systems.objective import Objective, Term
+from unseen.units import Fixed
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SmallBackbone:
+    """A user's network: [B, 3, H, W] to [B, 6, H / 4, W / 4]."""
+
+    def build(self) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.GELU(), nn.Conv2d(6, 6, 3, padding=1))
+
+
+SMALL = ViT(width=8, depth=2, heads=2)
+SELF, CROSS = SelfAttention(width=8, depth=1, heads=2), CrossAttention(width=8, depth=2, heads=2)
+
+VARIANTS: dict[type, tuple[Any, ...]] = {
+    unseen.masks.Random: (
+        unseen.masks.Random(),
+        unseen.masks.Random(ratio=0.4),
+        unseen.masks.Random(ratio=0.9),
+        unseen.masks.Random(ratio=0.6, cell=2),
+    ),
+    unseen.masks.Grid: (unseen.masks.Grid(), unseen.masks.Grid(stride=3)),
+    unseen.masks.Block: (unseen.masks.Block(), unseen.masks.Block(ratio=0.75, area=(0.1, 0.2))),
+    unseen.units.Patches: (unseen.units.Patches(size=(4, 4)), unseen.units.Patches(size=(4, 2))),
+    unseen.targets.Pixels: tuple(
+        unseen.targets.Pixels(normalise=rule, error=error)
+        for rule in ("none", "patch", "channel")
+        for error in ("l2", "l1")
+    ),
+    unseen.targets.Descriptors: (
+        unseen.targets.Descriptors(),
+        unseen.targets.Descriptors(scales=(1, 5), bins=4, cells=1, error="smooth_l1"),
+    ),
+    MaskedAutoencoder: (
+        MaskedAutoencoder(encoder=SMALL, predictor=SELF),
+        MaskedAutoencoder(
+            encoder=dataclasses.replace(SMALL, class_token=False, stem=WhitenedStem(hidden=5)), predictor=CROSS
+        ),
+        MaskedAutoencoder(
+            encoder=dataclasses.replace(SMALL, stem=ConvStem(channels=(4,))),
+            predictor=dataclasses.replace(CROSS, feature_mix=True),
+        ),
+    ),
+    InPlace: (InPlace(encoder=SMALL), InPlace(backbone=SmallBackbone())),
+}
+
+
+def policies() -> list[MaskPolicy]:
+    return [
+        member for member in members(unseen.masks) if parameters(type(member).__call__) == ["units", "key", "metadata"]
+    ]
+
+
+def units() -> list[Unit]:
+    return [member for member in members(unseen.units) if isinstance(member, Unit)]
+
+
+def targets() -> list[Target]:
+    return [member for member in members(unseen.targets) if isinstance(member, Target)]
+
+
+def models() -> list[ModelSpec]:
+    return list(members(unseen.models, builds_a_masked_model))
+
+
+def members(room: ModuleType, wanted=lambda kind: True) -> Iterator[Any]:
+    """An instance of each variant of each frozen dataclass that the room exports."""
+    for name in room.__all__:
+        kind = getattr(room, name)
+        if not (inspect.isclass(kind) and dataclasses.is_dataclass(kind) and wanted(kind)):
+            continue
+        assert kind.__dataclass_params__.frozen, f"{name} is a node of recipes, so it must be a frozen dataclass"
+        try:
+            yield from VARIANTS.get(kind) or (kind(),)
+        except TypeError as error:
+            raise TypeError(
+                f"{name} cannot be built without arguments: list it in tests/properties/discover.py"
+            ) from error
+
+
+def builds_a_masked_model(kind: type) -> bool:
+    built = typing.get_type_hints(kind.build).get("return") if hasattr(kind, "build") else None
+    return inspect.isclass(built) and issubclass(built, MaskedModel)
+
+
+def parameters(function) -> list[str]:
+    return [name for name in inspect.signature(function).parameters if name != "self"]
+
+
+def name_of(member: Any) -> str:
+    """A short test id: the class, and which of its variants."""
+    variants = VARIANTS.get(type(member), ())
+    return type(member).__name__ + (str(variants.index(member)) if len(variants) > 1 and member in variants else "")
+
+
+def clip(batch: int = 3, channels: int = 3, height: int = 16, width: int = 24, seed: int = 0) -> Clip:
+    """Images with structure; sizes pairwise different, so that no swapped axis passes by luck."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(batch, channels, 5, 7, generator=generator)
+    image = nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    image = (image + 0.1 * torch.rand(image.shape, generator=generator)).clamp(0, 1)
+    region = torch.tensor([[8.0, 16.0, 8.0 + height, 16.0 + width]]).repeat(batch, 1) + torch.arange(batch)[:, None]
+    ids = torch.arange(batch) * 7919 + seed
+    return Clip(image=(image * 255).to(torch.uint8), region_px=region, sample_id=ids)
+
+
+def objective(unit: Unit, mask: MaskPolicy, target: Target, **settings) -> Objective:
+    """One target, scored on hidden units and on visible ones too."""
+    term = Term(target=target, visible_weight=0.5)
+    return Objective(normalise=Fixed(), unit=unit, mask=mask, targets={"only": term}, **settings)
+
+
+def fits(model: ModelSpec, unit: Unit) -> bool:
+    """Whether the model takes such units; one that does not must say so in one line."""
+    goal = objective(unit, unseen.masks.Random(), unseen.targets.Pixels())
+    try:
+        model.build(goal.shapes(goal.batch(clip(), key_of(3))))
+    except UnseenError:
+        return False
+    return True
+
+
+def key_of(batch: int, seed: int = 0) -> Tensor:
+    return torch.arange(batch) * 1_000_003 + seed

@@ -1,0 +1,252 @@
+"""The laws, as functions that raise AssertionError: the tests run them over all members, and over the broken ones."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from unseen.contract import Clip, Mask, MaskedBatch, MaskedModel, MaskPolicy, Target, Unit, Units, check
+from unseen.systems.objective import VISIBLE, Objective, predict, unit_weights
+
+from .discover import key_of
+
+Forward = Callable[[MaskedModel, MaskedBatch], dict[str, Tensor]]
+
+
+# --- policies
+
+
+def grid_units(batch: int, rows: int, columns: int, valid: Tensor | None = None) -> Units:
+    centre = torch.cartesian_prod(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5)[None]
+    existing = torch.ones(batch, rows * columns, dtype=torch.bool) if valid is None else valid
+    return Units(centre, existing, torch.ones(1, rows * columns), (rows, columns))
+
+
+def some_valid(batch: int, n_units: int, seed: int = 0) -> Tensor:
+    """A ragged pattern: every row misses other units, and another number of them."""
+    generator = torch.Generator().manual_seed(seed)
+    share = torch.linspace(0.4, 0.95, batch)[:, None]
+    return torch.rand(batch, n_units, generator=generator) < share
+
+
+def disjoint_and_existing(policy: MaskPolicy, units: Units, key: Tensor) -> Mask:
+    mask = policy(units, key, {})
+    assert mask.visible.shape == mask.target.shape == units.valid.shape
+    assert mask.visible.dtype == mask.target.dtype == torch.bool
+    assert not (mask.visible & mask.target).any(), "a unit is both visible and a target"
+    assert not ((mask.visible | mask.target) & ~units.valid).any(), "a unit that does not exist is chosen"
+    return mask
+
+
+def exact_counts(policy: MaskPolicy, units: Units, key: Tensor) -> None:
+    """Counts follow the number of valid units alone: round(n * ratio), at least one visible and one hidden of two."""
+    mask = disjoint_and_existing(policy, units, key)
+    stride = getattr(policy, "stride", None)
+    ratio = getattr(policy, "ratio", None) if stride is None else 1 - 1 / stride**2
+    seen: dict[int, tuple[int, int]] = {}
+    for valid, visible, target in zip(units.valid, mask.visible, mask.target, strict=True):
+        n, counted = int(valid.sum()), (int(visible.sum()), int(target.sum()))
+        assert seen.setdefault(n, counted) == counted, f"{n} valid units give {counted} and {seen[n]}"
+        if n >= 2:
+            assert counted[0] >= 1 and counted[1] >= 1, f"{n} valid units give {counted}"
+        if ratio is not None and n:
+            hidden = min(max(round(n * ratio), 1), n - 1)
+            assert counted == (n - hidden, hidden), f"{n} valid units at ratio {ratio} give {counted}"
+
+
+def pure_function_of_the_key(policy: MaskPolicy, units: Units, key: Tensor) -> None:
+    state = torch.random.get_rng_state()
+    first, second, other = policy(units, key, {}), policy(units, key, {}), policy(units, key + 1, {})
+    assert torch.equal(torch.random.get_rng_state(), state), "the global generator moved"
+    assert torch.equal(first.target, second.target) and torch.equal(first.visible, second.visible), (
+        "same key, other mask"
+    )
+    assert not torch.equal(first.target, other.target), "other keys, same mask"
+
+
+def rows_are_independent(policy: MaskPolicy, units: Units, key: Tensor) -> None:
+    together = policy(units, key, {})
+    for row in range(len(key)):
+        alone = policy(units._replace(valid=units.valid[row : row + 1]), key[row : row + 1], {})
+        assert torch.equal(alone.target[0], together.target[row]), "batch mates change a mask"
+        assert torch.equal(alone.visible[0], together.visible[row]), "batch mates change a mask"
+
+
+def padding_keeps_the_counts(policy: MaskPolicy, rows: int, columns: int, key: Tensor) -> None:
+    """Rows of units that do not exist, added below, leave the counts alone."""
+    plain = policy(grid_units(len(key), rows, columns), key, {})
+    valid = torch.zeros(len(key), (rows + 3) * columns, dtype=torch.bool)
+    valid[:, : rows * columns] = True
+    padded = disjoint_and_existing(policy, grid_units(len(key), rows + 3, columns, valid), key)
+    assert torch.equal(plain.target.sum(dim=1), padded.target.sum(dim=1))
+    assert torch.equal(plain.visible.sum(dim=1), padded.visible.sum(dim=1))
+
+
+def covers_evenly(policy: MaskPolicy, rows: int, columns: int, draws: int = 3000, tolerance: float = 0.08) -> None:
+    """Each unit is hidden about as often as any other (five standard errors are 0.045)."""
+    often = policy(grid_units(draws, rows, columns), key_of(draws), {}).target.double().mean(dim=0)
+    spread = float(often.max() - often.min())
+    assert spread < tolerance, (
+        f"units are hidden between {float(often.min()):.2f} and {float(often.max()):.2f} of the time"
+    )
+
+
+# --- units
+
+
+def cuts_without_loss(unit: Unit, clip: Clip) -> None:
+    values, units = unit.cut(clip)
+    joined = unit.join(values, units)
+    assert joined.dtype == clip["image"].dtype and torch.equal(joined, clip["image"]), "join(cut(x)) differs from x"
+
+
+def centres_are_where_the_pixels_are(unit: Unit, height: int, width: int) -> None:
+    """Cut an image of coordinates: each unit's mean coordinate is its centre; a region moves and stretches it."""
+    y, x = torch.arange(height) + 0.5, torch.arange(width) + 0.5
+    image = torch.stack([y[:, None].expand(-1, width), x.expand(height, -1)])[None]
+    values, units = unit.cut(Clip(image=image))
+    mean = values.flatten(2, -2).mean(dim=2)
+    torch.testing.assert_close(units.centre, mean)
+    region = torch.tensor([[10.0, 20.0, 10.0 + 2 * height, 20.0 + 3 * width]])
+    moved = unit.cut(Clip(image=image, region_px=region))[1].centre
+    torch.testing.assert_close(moved, mean * torch.tensor([2.0, 3.0]) + torch.tensor([10.0, 20.0]))
+
+
+def describes_its_units(unit: Unit, clip: Clip) -> None:
+    values, units = unit.cut(clip)
+    batch, n_units = values.shape[:2]
+    assert units.valid.shape == (batch, n_units) and units.valid.dtype == torch.bool
+    assert units.importance.shape in {(batch, n_units), (1, n_units)} and (units.importance > 0).all()
+    assert units.centre.shape[0] in {batch, 1} and units.centre.shape[1] == n_units
+    assert units.centre.shape[2] == len(unit.spacing) and torch.isfinite(units.centre).all()
+    assert units.grid is None or torch.tensor(units.grid).prod() == n_units
+
+
+def centres_are_free_of_content(unit: Unit, clip: Clip) -> None:
+    first = unit.cut(clip)[1]
+    second = unit.cut(Clip(**{**clip, "image": clip["image"].flip(2)}))[1]
+    for name in ("centre", "valid", "importance"):
+        assert torch.equal(getattr(first, name), getattr(second, name)), f"{name} depends on content"
+
+
+# --- targets
+
+
+def zero_at_the_truth(target: Target, values: Tensor, units: Units, clip: Clip) -> None:
+    truth = target.make(values, units, clip)
+    assert truth.shape[:2] == values.shape[:2] and torch.isfinite(truth).all()
+    assert not truth.requires_grad
+    loss = target.loss(truth, truth)
+    assert loss.shape == truth.shape[:2], f"the loss is {tuple(loss.shape)}, not one number per unit"
+    assert (loss == 0).all(), "the truth has a loss"
+    assert (target.loss(truth + 1, truth) > 0).all(), "an error has none"
+
+
+def scores_each_unit_alone(target: Target, values: Tensor, units: Units, clip: Clip) -> None:
+    """The loss of one unit has a gradient at its own prediction and at no other's."""
+    truth = target.make(values, units, clip)
+    prediction = torch.full_like(truth, 0.37, requires_grad=True)
+    target.loss(prediction, truth)[1, 2].backward()
+    gradient = prediction.grad.flatten(2).abs().sum(dim=2)
+    assert gradient[1, 2] > 0, "the unit itself has no gradient"
+    gradient[1, 2] = 0
+    assert (gradient == 0).all(), "the loss of a unit depends on the prediction of another"
+
+
+def weighs_sanely(target: Target, values: Tensor, units: Units, clip: Clip) -> None:
+    weight = target.weight(values, units, clip)
+    assert weight.shape == values.shape[:2] and weight.dtype == torch.float32
+    assert torch.isfinite(weight).all() and (weight >= 0).all()
+    half = units._replace(valid=units.valid & (torch.arange(units.valid.shape[1]) % 2 == 0))
+    assert (target.weight(values, half, clip)[:, 1::2] == 0).all(), "a unit that does not exist counts"
+
+
+def samples_are_separate(target: Target, unit: Unit, clip: Clip) -> None:
+    """The target of a sample is made of that sample alone."""
+    values, units = unit.cut(clip)
+    together = target.make(values, units, clip)
+    one = Clip(**{**clip, "image": clip["image"][1:2]})
+    one.pop("region_px", None)
+    alone = target.make(*unit.cut(one), one)
+    torch.testing.assert_close(alone[0], together[1], rtol=1e-5, atol=1e-6)
+
+
+# --- model, target, policy and unit together
+
+
+def checked(objective: Objective, clip: Clip, key: Tensor) -> MaskedBatch:
+    on_visible = frozenset(name for name in objective.weights() if name.endswith(VISIBLE))
+    return check(objective.batch(clip, key), on_visible)
+
+
+@torch.no_grad()
+def hidden_input_cannot_matter(
+    objective: Objective, model: MaskedModel, batch: MaskedBatch, forward: Forward = predict
+) -> None:
+    """With every hidden input replaced by NaN, prediction and loss stay bit-identical."""
+    hidden = ~batch.visible_mask.view(*batch.visible_mask.shape, *[1] * (batch.input.ndim - 2))
+    poisoned = batch._replace(input=batch.input.masked_fill(hidden, torch.nan))
+    before, after = forward(model, batch), forward(model, poisoned)
+    losses = objective.losses(before, batch), objective.losses(after, poisoned)
+    assert before.keys() == after.keys() == batch.target.keys()
+    for name in before:
+        n_units = int(batch.target_mask[name].sum(dim=1).max())
+        assert before[name].shape == (len(batch.input), n_units, *batch.target[name].shape[2:])
+        assert torch.isfinite(before[name]).all(), f"{name}: the prediction is not finite"
+        assert torch.equal(before[name], after[name]), f"{name}: a hidden input reached the prediction"
+        assert torch.equal(losses[0][name], losses[1][name]), f"{name}: a hidden input reached the loss"
+
+
+def hidden_gradient_is_zero(model: MaskedModel, batch: MaskedBatch, forward: Forward = predict) -> None:
+    """The derivative of the prediction by a hidden value is exactly zero, and by visible ones it is not."""
+    values = batch.input.clone().requires_grad_()
+    prediction = forward(model, batch._replace(input=values))
+    mix = sum((value * torch.linspace(-1, 2, value.numel()).view_as(value)).sum() for value in prediction.values())
+    (gradient,) = torch.autograd.grad(mix, values)
+    assert (gradient[~batch.visible_mask] == 0).all(), "a hidden value has a gradient"
+    assert gradient[batch.visible_mask].abs().sum() > 0, "the prediction ignores the visible units too"
+
+
+@torch.no_grad()
+def hidden_content_cannot_matter(objective: Objective, model: MaskedModel, clip: Clip, key: Tensor) -> None:
+    """Other content in the hidden units of the raw clip: centres, metadata and the prediction stay bit-identical."""
+    values, units = objective.unit.cut(clip)
+    batch = checked(objective, clip, key)
+    hidden = ~batch.visible_mask.view(*batch.visible_mask.shape, *[1] * (values.ndim - 2))
+    other = objective.unit.join(torch.where(hidden, 255 - values, values), units)
+    changed = checked(objective, Clip(**{**clip, "image": other}), key)
+    assert torch.equal(batch.visible_mask, changed.visible_mask), "the mask depends on content"
+    assert torch.equal(batch.metadata["centre"], changed.metadata["centre"]), "centres depend on hidden content"
+    before, after = predict(model, batch), predict(model, changed)
+    assert all(torch.equal(before[name], after[name]) for name in before), "hidden content reached the prediction"
+
+
+@torch.no_grad()
+def batch_mates_cannot_matter(objective: Objective, model: MaskedModel, clip: Clip, key: Tensor) -> None:
+    """A sample gives the same alone as beside samples with more and fewer units, and padding counts nothing."""
+    together = checked(objective, clip, key)
+    all_predictions = predict(model, together)
+    all_losses, all_weights = objective.losses(all_predictions, together), unit_weights(together)
+    for row in range(len(key)):
+        alone = single(together, row)
+        prediction = predict(model, alone)
+        losses, weights = objective.losses(prediction, alone), unit_weights(alone)
+        for name in prediction:
+            n_units = prediction[name].shape[1]
+            assert n_units == int(together.target_mask[name][row].sum())
+            pairs = (prediction, all_predictions), (losses, all_losses), (weights, all_weights)
+            for one, several in pairs:
+                torch.testing.assert_close(one[name][0], several[name][row, :n_units], rtol=1e-5, atol=1e-5)
+            assert (all_losses[name][row, n_units:] == 0).all(), f"{name}: padding has a loss"
+            assert (all_weights[name][row, n_units:] == 0).all(), f"{name}: padding counts"
+
+
+def single(batch: MaskedBatch, row: int) -> MaskedBatch:
+    """One sample of a batch, as a batch."""
+
+    def pick(value):
+        if isinstance(value, dict):
+            return {name: pick(part) for name, part in value.items()}
+        return value[row : row + 1] if isinstance(value, Tensor) and len(value) == len(batch.visible_mask) else value
+
+    return MaskedBatch(*(pick(part) for part in batch))

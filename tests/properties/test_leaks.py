@@ -1,0 +1,145 @@
+"""Over every valid combination of model, target, policy and unit: what is hidden cannot matter."""
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+
+from unseen.contract import Clip, Units
+from unseen.masks import Random
+from unseen.systems.objective import Objective, Term
+from unseen.targets import Pixels
+from unseen.units import Fixed, Patches
+
+from . import broken, laws
+from .discover import clip, fits, key_of, models, name_of, objective, policies, targets, units
+
+SMALL = Patches(size=(4, 4))
+every_model = pytest.mark.parametrize("model", models(), ids=name_of)
+combinations = pytest.mark.parametrize(
+    ("model", "target", "unit"),
+    [
+        (model, target, unit)
+        for model, unit in itertools.product(models(), units())
+        if fits(model, unit)
+        for target in targets()
+    ],
+    ids=lambda member: name_of(member),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+    """A unit of which every sample has another number."""
+
+    inner: Patches = SMALL
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        return self.inner.spacing
+
+    def cut(self, clip: Clip) -> tuple[torch.Tensor, Units]:
+        values, units = self.inner.cut(clip)
+        return values, units._replace(valid=laws.some_valid(*units.valid.shape))
+
+
+def several_targets(unit, **settings) -> Objective:
+    """All targets at once, on hidden and on visible units; the first on hidden only, the second on visible only."""
+    terms = {f"t{i}": Term(target=target, visible_weight=0.5) for i, target in enumerate(targets())}
+    terms["t0"] = dataclasses.replace(terms["t0"], visible_weight=0.0)
+    terms["t1"] = dataclasses.replace(terms["t1"], weight=0.0)
+    return Objective(normalise=Fixed(), unit=unit, mask=Random(), targets=terms, **settings)
+
+
+def built(model, goal: Objective, batch):
+    return _built(model, goal.shapes(batch), lambda: model.build(goal.shapes(batch)))
+
+
+_models = {}
+
+
+def _built(model, shapes, build):
+    """Building a model is slower than running it: keep each by its spec and shapes."""
+    known = repr((model, shapes))
+    if known not in _models:
+        _models[known] = build()
+    return _models[known].eval()
+
+
+@combinations
+def test_hidden_input_cannot_matter(model, target, unit):
+    for policy in policies():
+        goal = objective(unit, policy, target)
+        batch = laws.checked(goal, clip(), key_of(3))
+        net = built(model, goal, batch)
+        laws.hidden_input_cannot_matter(goal, net, batch)
+        laws.hidden_gradient_is_zero(net, batch)
+
+
+@combinations
+def test_hidden_content_cannot_matter(model, target, unit):
+    goal = objective(unit, policies()[0], target)
+    net = built(model, goal, laws.checked(goal, clip(), key_of(3)))
+    laws.hidden_content_cannot_matter(goal, net, clip(), key_of(3))
+
+
+@every_model
+@pytest.mark.parametrize("decode", [1.0, 0.5])
+@pytest.mark.parametrize("unit", [SMALL, Ragged()], ids=["full", "ragged"])
+def test_several_targets_at_once(model, unit, decode):
+    goal = several_targets(unit, decode=decode)
+    batch = laws.checked(goal, clip(), key_of(3))
+    assert {"t0", "t1.visible", "t2", "t2.visible"} <= batch.target.keys()
+    assert "t1" not in batch.target and "t0.visible" not in batch.target
+    net = built(model, goal, batch)
+    laws.hidden_input_cannot_matter(goal, net, batch)
+    laws.hidden_gradient_is_zero(net, batch)
+    laws.batch_mates_cannot_matter(goal, net, clip(), key_of(3))
+
+
+@every_model
+@pytest.mark.parametrize("policy", policies(), ids=name_of)
+def test_batch_mates_and_padding_cannot_matter(model, policy):
+    goal = objective(Ragged(), policy, Pixels())
+    net = built(model, goal, laws.checked(goal, clip(), key_of(3)))
+    laws.batch_mates_cannot_matter(goal, net, clip(), key_of(3))
+
+
+def test_each_law_can_fail():
+    goal = objective(SMALL, Random(), Pixels())
+    batch = laws.checked(goal, clip(), key_of(3))
+
+    def standing(mixes=""):
+        return built(broken.Standing(mixes), goal, batch)
+
+    laws.hidden_input_cannot_matter(goal, standing(), batch)
+    laws.hidden_gradient_is_zero(standing(), batch)
+    with pytest.raises(AssertionError, match="reached"):
+        laws.hidden_input_cannot_matter(goal, standing(), batch, broken.masks_by_multiplying)
+    with pytest.raises(AssertionError, match="gradient"):
+        laws.hidden_gradient_is_zero(standing(), batch, broken.centres_by_all_units)
+    leaky = objective(broken.CentresOfMass(), Random(), Pixels())
+    with pytest.raises(AssertionError, match="centres"):
+        laws.hidden_content_cannot_matter(leaky, standing(), clip(), key_of(3))
+    ragged = objective(Ragged(), Random(), Pixels())
+    laws.batch_mates_cannot_matter(ragged, standing(), clip(), key_of(3))
+    for mixes in ("batch", "padding"):
+        with pytest.raises(AssertionError):
+            laws.batch_mates_cannot_matter(ragged, standing(mixes), clip(), key_of(3))
+
+
+def test_discovery_finds_every_room():
+    found = {type(member).__name__ for room in (policies, units, targets, models) for member in room()}
+    assert {
+        "Random",
+        "Block",
+        "Grid",
+        "Patches",
+        "Pixels",
+        "Descriptors",
+        "Hog",
+        "MaskedAutoencoder",
+        "InPlace",
+    } <= found
+    assert not {"ViT", "SelfAttention", "Fixed", "LinearStem"} & found
