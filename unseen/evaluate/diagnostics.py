@@ -1,0 +1,66 @@
+"""Is the representation collapsing? Alarms inside one run; never a ranking of different objectives.
+
+Take one frame every few seconds, and n at least 16 times the dimensions: all ranks are bounded by n and by D.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def singular_values(z: Float[Tensor, "n D"], *, centred: bool) -> Tensor:
+    """Singular values in float64, through the smaller Gram matrix."""
+    z = z.double()
+    if centred:
+        z = z - z.mean(dim=0)
+    gram = z.T @ z if z.shape[1] <= z.shape[0] else z @ z.T
+    return torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+
+
+def rank_me(z: Float[Tensor, "n D"], *, centred: bool) -> float:
+    """RankMe (Garrido et al., ICML 2023): exp of the entropy of p = s / sum(s) + 1e-7. A common offset kills it."""
+    s = singular_values(z, centred=centred)
+    p = s / s.sum().clamp(min=1e-300) + 1e-7
+    return float(torch.exp(-(p * p.log()).sum()))
+
+
+def effective_rank(z: Float[Tensor, "n D"], *, of: str = "covariance") -> float:
+    """exp of the entropy of the spectrum of the centred features (Roy and Vetterli, 2007), without an epsilon.
+
+    `of`: "covariance" takes its eigenvalues, "features" the singular values, which are their roots.
+    """
+    s = singular_values(z, centred=True)
+    weight = {"covariance": s**2, "features": s}[of]
+    if weight.sum() == 0:
+        return 0.0
+    p = weight / weight.sum()
+    return float(torch.exp(torch.special.entr(p).sum()))
+
+
+def participation_ratio(z: Float[Tensor, "n D"]) -> float:
+    """(sum of the covariance's eigenvalues)^2 / sum of their squares; 0 for constant features."""
+    eigenvalue = singular_values(z, centred=True) ** 2
+    return float(eigenvalue.sum() ** 2 / (eigenvalue**2).sum().clamp(min=1e-300))
+
+
+def collapsed_dimensions(z: Float[Tensor, "n D"]) -> dict[str, float]:
+    """Standard deviation per dimension of the L2-normalised features; a healthy one is about 1 / sqrt(D).
+
+    A dimension counts as collapsed below a hundredth of that.
+    """
+    unit = torch.nn.functional.normalize(z.double(), dim=1)
+    std, healthy = unit.std(dim=0, correction=0), z.shape[1] ** -0.5
+    return {"median_std": float(std.median()), "healthy_std": healthy, "collapsed": float((std < healthy / 100).sum())}
+
+
+def diagnose(z: Float[Tensor, "n D"]) -> dict[str, float]:
+    """Every number of this file for one set of features."""
+    return {
+        "n": float(len(z)),
+        "dimensions": float(z.shape[1]),
+        "rank_me": rank_me(z, centred=False),
+        "rank_me_centred": rank_me(z, centred=True),
+        "effective_rank": effective_rank(z),
+        "participation_ratio": participation_ratio(z),
+        **collapsed_dimensions(z),
+    }
