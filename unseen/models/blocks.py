@@ -97,7 +97,7 @@ def join_live(parts: Sequence[tuple[Tensor | None, int]], like: Tensor) -> Bool[
     """Put key masks side by side; a part is (mask or None for all, its length). None when nothing is padding."""
     if all(live is None for live, _ in parts):
         return None
-    full = [torch.ones(len(like), n, dtype=torch.bool, device=like.device) if m is None else m for m, n in parts]
+    full = [torch.ones(like.shape[0], n, dtype=torch.bool, device=like.device) if m is None else m for m, n in parts]
     return torch.cat(full, dim=1)
 
 

@@ -92,7 +92,7 @@ class VisionTransformer(nn.Module):
         wanted = [self._layer(layer) for layer in layers or ()]
         x = tokens + self.positions(centre)
         if self.cls_token is not None:
-            x = torch.cat([self.class_row().expand(len(x), 1, -1).to(x.dtype), x], dim=1)
+            x = torch.cat([self.class_row().expand(x.shape[0], 1, -1).to(x.dtype), x], dim=1)
             live = join_live([(None, 1), (live, tokens.shape[1])], x)
         outputs = {}
         for number, block in enumerate(self.blocks):

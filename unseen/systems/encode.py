@@ -61,7 +61,7 @@ class FrozenEncoder(nn.Module):
             units, grid = features.flatten(2).transpose(1, 2), features.shape[2:]
         else:
             values, places = self.unit.cut(clip)
-            centre = places.centre.expand(len(image), -1, -1)
+            centre = places.centre.expand(image.shape[0], -1, -1)
             tokens = self.encoder(values, centre, None, self.layers)
             tokens = torch.cat(tokens, dim=-1) if isinstance(tokens, list) else tokens
             units, grid = tokens[:, tokens.shape[1] - values.shape[1] :], places.grid

@@ -30,7 +30,7 @@ class Fixed:
         image = clip["image"]
         if image.shape[1] != len(self.mean):
             raise ValueError(f"the image has {image.shape[1]} channels but the recipe normalises {len(self.mean)}")
-        mean, std = (torch.tensor(v, device=image.device).expand(len(image), -1) for v in (self.mean, self.std))
+        mean, std = (torch.tensor(v, device=image.device).expand(image.shape[0], -1) for v in (self.mean, self.std))
         return mean, std
 
 

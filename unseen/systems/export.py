@@ -1,0 +1,228 @@
+"""A run's encoder for other libraries: timm, transformers, ONNX."""
+
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from unseen.codec import to_json
+from unseen.errors import UnseenError
+from unseen.models.layouts.official import to_timm
+from unseen.models.layouts.transformers import from_official_names, vit_config
+from unseen.models.vit import VisionTransformer
+from unseen.systems.encode import FrozenEncoder, load_encoder
+from unseen.units.normalise import Fixed, Normalise
+from unseen.units.patches import Patches
+
+TIMM_NAMES = {192: "vit_tiny", 384: "vit_small", 768: "vit_base", 1024: "vit_large"}
+TIMM_EPS = 1e-6  # timm's ViT has no setting for it in its model arguments
+ONNX_TOLERANCE = 1e-3  # of the largest feature, float32
+
+
+def export(run: Path, *, to: Literal["timm", "transformers", "onnx"], out: Path) -> dict[str, Any]:
+    """Write the encoder of a run folder into the new folder `out`, whole or not at all.
+
+    timm and transformers get the position table of the nominal frame and a config; they want normalised pixels.
+    ONNX takes raw uint8 images [B, C, H, W] and gives `pooled` and `units`, and is checked against ONNX Runtime.
+    """
+    writers: dict[str, Callable[[FrozenEncoder, Path], dict[str, Any]]] = {
+        "timm": _write_timm,
+        "transformers": _write_transformers,
+        "onnx": _write_onnx,
+    }
+    if to not in writers:
+        raise UnseenError(f"no export to {to!r}", f"there are {', '.join(writers)}")
+    frozen, out = load_encoder(run), Path(out)
+    with _new_folder(out) as folder:
+        told = writers[to](frozen, folder)
+        (folder / "unseen.json").write_text(json.dumps(_card(frozen, to) | told, indent=1))
+    return {"to": to, "out": str(out), "files": sorted(file.name for file in out.iterdir()), **told}
+
+
+def _write_timm(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
+    """For `timm.create_model("local-dir:FOLDER")`."""
+    encoder, grid, (rows, columns, channels) = _vit(frozen)
+    spec = encoder.spec
+    if not math.isclose(spec.norm_eps, TIMM_EPS):
+        raise UnseenError(f"norm_eps is {spec.norm_eps}", f"timm's ViT has {TIMM_EPS}", "export to onnx")
+    _save(to_timm(encoder, grid), folder)
+    arguments = {
+        "img_size": [grid[0] * rows, grid[1] * columns],
+        "patch_size": [rows, columns],
+        "in_chans": channels,
+        "embed_dim": spec.width,
+        "depth": spec.depth,
+        "num_heads": spec.heads,
+        "mlp_ratio": spec.mlp_ratio,
+        "class_token": spec.class_token,
+        "global_pool": "avg",
+        "fc_norm": False,  # the final norm comes before pooling, as here
+    }
+    name = TIMM_NAMES.get(spec.width, "vit_base") + "_patch16_224"  # a registered name; the arguments say the rest
+    data = {"input_size": [channels, *arguments["img_size"]], "num_classes": 0, **_statistics(frozen.normalise)}
+    card = {"architecture": name, "num_classes": 0, "model_args": arguments, "pretrained_cfg": data}
+    (folder / "config.json").write_text(json.dumps(card, indent=1))
+    return {"grid": list(grid)}
+
+
+def _write_transformers(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
+    """For `ViTModel.from_pretrained(FOLDER, add_pooling_layer=False)`; ViTMAEModel reads it too."""
+    encoder, grid, unit = _vit(frozen)
+    if not encoder.spec.class_token:
+        raise UnseenError("the encoder has no class token", "transformers' ViT has one", "export to timm or onnx")
+    _save(from_official_names(to_timm(encoder, grid), prefix=""), folder)
+    (folder / "config.json").write_text(json.dumps(vit_config(encoder.spec, unit, grid), indent=1))
+    statistics = _statistics(frozen.normalise)
+    if statistics:
+        processor = {
+            "image_processor_type": "ViTImageProcessor",
+            "size": {"height": grid[0] * unit[0], "width": grid[1] * unit[1]},
+            "image_mean": statistics["mean"],
+            "image_std": statistics["std"],
+        }
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=1))
+    return {"grid": list(grid)}
+
+
+class _Tensors(nn.Module):
+    """What ONNX can give back: tensors only."""
+
+    def __init__(self, frozen: FrozenEncoder):
+        super().__init__()
+        self.frozen = frozen
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.frozen(image)
+        return features.pooled, features.units
+
+
+def _write_onnx(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  (torch's exporter needs it, and says so late)
+    except ImportError as error:
+        raise UnseenError(f"{error.name} is not installed", "", "pip install 'unseen[export]'") from None
+    model, path = _Tensors(frozen).eval(), folder / "encoder.onnx"
+    sizes = _sizes(frozen)
+    example = _image(2, frozen.encoder.unit[-1], *sizes[0])
+    with _quiet():
+        torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            dynamic_shapes={"image": _dimensions(frozen)},
+            input_names=["image"],
+            output_names=["pooled", "units"],
+            verbose=False,
+        ).save(str(path))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    difference, scale = 0.0, 0.0
+    for batch, size in enumerate(sizes, start=1):
+        image = _image(batch, example.shape[1], *size)
+        for ours, theirs in zip(model(image), session.run(None, {"image": image.numpy()}), strict=True):
+            difference = max(difference, float((ours - torch.from_numpy(theirs)).abs().max()))
+            scale = max(scale, float(ours.abs().max()))
+    if not difference <= ONNX_TOLERANCE * scale:
+        raise UnseenError(
+            f"ONNX Runtime differs from torch by {difference:.2e} (largest feature {scale:.2e})",
+            f"at most {ONNX_TOLERANCE} of the largest feature is allowed",
+        )
+    checked = [list(size) for size in sizes]
+    return {"checked_px": checked, "max_difference": difference, "largest_feature": scale}
+
+
+def _sizes(frozen: FrozenEncoder) -> list[tuple[int, int]]:
+    """Image sizes that the exported file is checked at: the nominal frame, and for a ViT two others."""
+    height, width = frozen.frame_px
+    if not isinstance(frozen.encoder, VisionTransformer):
+        return [(height, width)] * 3
+    rows, columns = frozen.encoder.unit[:2]
+    return [(height, width), (height + rows, width), (height + 2 * rows, width + columns)]
+
+
+def _dimensions(frozen: FrozenEncoder) -> dict[int, Any]:
+    """Which sides of the input may change: the batch, and for a ViT whole patches along both sides."""
+    dynamic: dict[int, Any] = {0: torch.export.Dim("batch")}
+    if isinstance(frozen.encoder, VisionTransformer):
+        for axis, name in ((0, "rows"), (1, "columns")):
+            patch = frozen.encoder.unit[axis]
+            if frozen.frame_px[axis] > patch:  # of a single row the tracer makes a constant
+                dynamic[2 + axis] = patch * torch.export.Dim(name, min=2)
+    return dynamic
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter trips over its own deprecations and reports each library that is not installed."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _vit(frozen: FrozenEncoder) -> tuple[VisionTransformer, tuple[int, int], tuple[int, int, int]]:
+    """The encoder, the patch grid of its nominal frame, and its unit, where other libraries know such an encoder."""
+    encoder = frozen.encoder
+    if not isinstance(encoder, VisionTransformer):
+        raise UnseenError("the encoder is a user's backbone", "other libraries know the ViT", "export to onnx")
+    if not isinstance(frozen.unit, Patches):
+        raise UnseenError(f"units are {type(frozen.unit).__name__}", "a ViT elsewhere cuts patches", "export to onnx")
+    rows, columns, channels = encoder.unit
+    return encoder, (frozen.frame_px[0] // rows, frozen.frame_px[1] // columns), (rows, columns, channels)
+
+
+def _statistics(normalise: Normalise) -> dict[str, list[float]]:
+    """Constants of the normalisation; empty where it depends on the image, and unseen.json says how."""
+    return {"mean": list(normalise.mean), "std": list(normalise.std)} if isinstance(normalise, Fixed) else {}
+
+
+def _card(frozen: FrozenEncoder, to: str) -> dict[str, Any]:
+    return {
+        "format": f"unseen-export-{to}",
+        "normalise": to_json(frozen.normalise),
+        "unit": to_json(frozen.unit),
+        "frame_px": list(frozen.frame_px),
+    }
+
+
+def _image(batch: int, channels: int, height: int, width: int) -> Tensor:
+    """Some image, the same at every call, with all grey levels."""
+    ramp = torch.arange(batch * channels * height * width) * 2654435761 % 2**32 >> 24
+    return ramp.view(batch, channels, height, width).to(torch.uint8)
+
+
+def _save(state: dict[str, Tensor], folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder that appears under its name only when all went well."""
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise UnseenError(f"{out} is not empty", "nothing is overwritten", "name a new folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        os.replace(temporary, out)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
