@@ -29,7 +29,9 @@ TIMM_EPS = 1e-6  # timm's ViT has no setting for it in its model arguments
 ONNX_TOLERANCE = 1e-3  # of the largest feature, float32
 
 
-def export(run: Path, *, to: Literal["timm", "transformers", "onnx"], out: Path) -> dict[str, Any]:
+def export(
+    run: Path, *, to: Literal["timm", "transformers", "onnx"], out: Path, trust: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Write the encoder of a run folder into the new folder `out`, whole or not at all.
 
     timm and transformers get the position table of the nominal frame and a config; they want normalised pixels.
@@ -42,7 +44,7 @@ def export(run: Path, *, to: Literal["timm", "transformers", "onnx"], out: Path)
     }
     if to not in writers:
         raise UnseenError(f"no export to {to!r}", f"there are {', '.join(writers)}")
-    frozen, out = load_encoder(run), Path(out)
+    frozen, out = load_encoder(run, trust=trust), Path(out)
     with _new_folder(out) as folder:
         told = writers[to](frozen, folder)
         (folder / "unseen.json").write_text(json.dumps(_card(frozen, to) | told, indent=1))
