@@ -149,7 +149,7 @@ class ClipSource:
         blob = self.store.read_blob(log_id, sensor, row)
         try:
             return self.view.frame(decode(blob, self._encoding[index], self.view.sufficient_px, self.view.channels))
-        except (ValueError, OSError) as error:
+        except Exception as error:  # decoders raise whatever they like on bytes that are no image
             raise UnseenError(
                 f"cannot decode {self._encoding[index]} of log {log_id!r}, sensor {sensor!r}, frame "
                 f"{self.frame_id[index]} in {self.store.path}: {error}",

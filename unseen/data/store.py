@@ -79,6 +79,9 @@ class Store:
         """The logs that are there, sorted."""
         return sorted(unquote(path.parent.name) for path in self.path.glob("logs/*/manifest.json"))
 
+    def __contains__(self, log_id: str) -> bool:
+        return (self._folder(log_id) / "manifest.json").is_file()
+
     def manifest(self, log_id: str) -> dict[str, Any]:
         """What was written for a log: source, digests, rows, what was skipped."""
         path = self._folder(log_id) / "manifest.json"
@@ -138,6 +141,10 @@ class Store:
                 f"the store {self.path} has no class names for labels of kind {kind!r}", "", "ingest labels with names"
             )
         return ClassList(tuple(found["names"]), found.get("ignore"), tuple(found.get("small", ())))
+
+    def has_classes(self, kind: str) -> bool:
+        """Whether the classes of a kind of label are named."""
+        return kind in self._class_lists()
 
     def set_classes(
         self, kind: str, names: Sequence[str], *, ignore: int | None = None, small: Sequence[str] = ()

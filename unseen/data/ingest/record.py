@@ -1,0 +1,264 @@
+"""Writes one planned log into the store. A pure function of the source and the settings: safe to repeat anywhere."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from unseen.data.images import BadImage, decode, encode, examine, resize
+from unseen.data.ingest import video
+from unseen.data.ingest.labels import LabelSource, open_labels
+from unseen.data.ingest.listing import VIDEOS, Reader, Skip
+from unseen.data.ingest.plan import Item, LogPlan
+from unseen.data.store import Store
+from unseen.data.writer import LogWriter
+from unseen.errors import UnseenError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What holds for every log of an ingest; kept in its manifest."""
+
+    every: int = 1
+    size: tuple[int, int] | None = None
+    modality: str = "camera"
+    label_suffix: str = ""
+    n_classes: int | None = None  # of the seg labels
+    strict: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one log."""
+
+    log_id: str
+    written: bool  # False: it was there already, or nothing of it could be used
+    frames: int = 0
+    labels: int = 0
+    classes: set[str] = field(default_factory=set)
+    skipped: list[Skip] = field(default_factory=list)
+    rotated: int = 0
+
+
+class _Shot(NamedTuple):
+    """One frame on its way into the store."""
+
+    item: Item
+    seq: int
+    t_ns: int | None
+    t_source: str | None
+    blob: bytes
+    encoding: str
+    shape: tuple[int, int, int]
+
+
+def record(plan: LogPlan, settings: Settings, store_path: Path) -> Outcome:
+    """Write a log, or find that it is there already. UnseenError where the store holds another log of that name."""
+    store = Store.open(store_path)
+    outcome = Outcome(plan.log_id, written=False, skipped=list(plan.skips))
+    labels = open_labels(plan.labels, settings.label_suffix) if plan.labels else None
+    if settings.strict and outcome.skipped:
+        _refuse(outcome.skipped[0])
+    digest = _source_digest(plan, labels)
+    ingest = {"format": "folder", "groups": plan.groups, "settings": asdict(settings), "fields": _fields_digest(plan)}
+    ingest = json.loads(json.dumps(ingest))
+    if plan.log_id in store:
+        _same_or_refuse(store, plan, digest, ingest)
+        outcome.classes = set(store.table("label-class", [plan.log_id])["class"].to_pylist())
+        return outcome
+    shots = _shots(plan, settings, outcome)
+    first = next(shots, None)
+    if first is None:
+        return outcome
+    with store.writer(plan.log_id, source_uri=plan.uri, source_digest=digest, ingest=ingest) as writer:
+        _write(writer, plan, settings, labels, first, shots, outcome)
+        for skip in outcome.skipped:
+            writer.skip(_relative(skip.file), skip.reason)
+    outcome.written = True
+    return outcome
+
+
+def _write(
+    writer: LogWriter,
+    plan: LogPlan,
+    settings: Settings,
+    labels: LabelSource | None,
+    first: _Shot,
+    shots: Iterator[_Shot],
+    outcome: Outcome,
+) -> None:
+    columns = dict(plan.columns)
+    columns["attributes"] = {**columns.get("attributes", {}), "groups": plan.groups}
+    frame_ids: dict[int, str] = {}
+    sensors: set[str] = set()
+    shot: _Shot | None = first
+    while shot is not None:
+        item = shot.item
+        if item.sensor not in sensors:
+            sensors.add(item.sensor)
+            size = {"height": shot.shape[0], "width": shot.shape[1]}
+            writer.sensor(item.sensor, modality=settings.modality, rig_id=columns.get("rig_id"), **size)
+        if shot.seq not in frame_ids:
+            hint = {"split_hint": item.fields["split_hint"]} if "split_hint" in item.fields else {}
+            frame_ids[shot.seq] = writer.frame(shot.seq, shot.t_ns, attributes=item.attributes or None, **hint)
+            outcome.frames += 1
+            _label(writer, plan, settings, labels, shot, frame_ids[shot.seq], outcome)
+        what = {"encoding": shot.encoding, "shape": shot.shape, "t_ns": shot.t_ns, "t_source": shot.t_source}
+        writer.observe(frame_ids[shot.seq], item.sensor, shot.blob, source_file=item.source.name, **what)
+        shot = next(shots, None)
+    broken = any("video" in skip.reason for skip in outcome.skipped)
+    writer.log(source_format="video" if plan.groups == "video" else "images", truncated=broken, **columns)
+
+
+def _label(
+    writer: LogWriter,
+    plan: LogPlan,
+    settings: Settings,
+    labels: LabelSource | None,
+    shot: _Shot,
+    frame_id: str,
+    outcome: Outcome,
+) -> None:
+    item = shot.item
+    if "class" in item.fields:
+        writer.label(frame_id, "class", cls=item.fields["class"])
+        outcome.classes.add(item.fields["class"])
+        outcome.labels += 1
+    if labels is None:
+        return
+    try:
+        ids = labels.read(item.source.name, plan.log_id, shot.seq)
+    except (BadImage, OSError, SyntaxError) as error:
+        reason = str(error) if isinstance(error, BadImage) else "corrupt image"
+        _skip(outcome, settings, Skip(f"label of {item.source.uri}", f"label: {reason}"))
+        return
+    if ids is None:
+        return
+    top = int(ids[ids != 255].max(initial=0))
+    if settings.n_classes is not None and top >= settings.n_classes:
+        raise UnseenError(
+            f"the label of {item.source.uri} holds class {top}",
+            f"{settings.n_classes} classes are named, from 0",
+            "classes",
+        )
+    writer.label(
+        frame_id, "seg", encode(ids[:, :, None]), encoding="png", shape=list(ids.shape), frame_of_reference=item.sensor
+    )
+    outcome.labels += 1
+
+
+def _shots(plan: LogPlan, settings: Settings, outcome: Outcome) -> Iterator[_Shot]:
+    """The usable frames of a log in order; what is not usable is skipped by name, or refused."""
+    reader = Reader()
+    counts: dict[str, int] = {}
+    for item in plan.items:
+        if item.source.file.suffix.lower() in VIDEOS and item.source.member is None:
+            yield from _video_shots(item, settings, outcome)
+            continue
+        place = counts[item.sensor] = counts.get(item.sensor, -1) + 1
+        if place % settings.every:
+            continue
+        try:
+            blob = reader.read(item.source)
+            info = examine(blob)
+        except BadImage as error:
+            _skip(outcome, settings, Skip(item.source.uri, str(error)))
+            continue
+        outcome.rotated += info.rotated
+        encoding, shape = info.encoding, info.shape
+        if settings.size is not None:
+            blob, encoding, shape = _resized(decode(blob, encoding, settings.size), encoding, settings.size)
+        yield _Shot(item, item.seq, *_time(item, plan.fps), blob, encoding, shape)
+    reader.close()
+
+
+def _video_shots(item: Item, settings: Settings, outcome: Outcome) -> Iterator[_Shot]:
+    try:
+        for frame in video.frames(item.source.file, settings.every):
+            image = frame.image
+            if settings.size is not None:
+                image = resize(image, settings.size).permute(1, 2, 0).numpy()
+            source = "container" if frame.t_ns is not None else None
+            yield _Shot(item, frame.number, frame.t_ns, source, video.as_jpeg(image), "jpeg", image.shape)
+    except BadImage as error:
+        _skip(outcome, settings, Skip(item.source.uri, str(error)))
+
+
+def _resized(image: np.ndarray, encoding: str, size: tuple[int, int]) -> tuple[bytes, str, tuple[int, int, int]]:
+    small = resize(image, size).permute(1, 2, 0).contiguous().numpy()
+    encoding = "jpeg" if encoding == "jpeg" else "png"
+    return encode(small, encoding), encoding, small.shape
+
+
+def _time(item: Item, fps: float | None) -> tuple[int | None, str | None]:
+    """The time of a frame and where it comes from; unknown stays unknown."""
+    for name, factor in (("t_ns", 1), ("t_us", 10**3), ("t_s", 10**9)):
+        if text := item.fields.get(name):
+            try:
+                whole, _, part = text.partition(".")
+                nanoseconds = int(whole) * factor + (round(float(f"0.{part}") * factor) if part else 0)
+            except ValueError as error:
+                raise UnseenError(f"{item.source.uri}: {name} is {text!r}", "times are numbers") from error
+            return nanoseconds, "filename"
+    if fps is not None:
+        return round(item.seq / fps * 10**9), "fps"
+    return None, None
+
+
+def _source_digest(plan: LogPlan, labels: LabelSource | None) -> str:
+    """sha256 over names and content; members of archives count by the CRC in its directory, so nothing is unpacked."""
+    digest, reader = hashlib.sha256(), Reader()
+    for item in plan.items:
+        source = item.source
+        if source.member is not None:
+            content = f"crc32 {reader.archive(source.file).getinfo(source.member).CRC}"
+        else:
+            content = _file_sha256(source.file)
+        label = labels.digest(source.name, plan.log_id, item.seq) if labels else ""
+        digest.update(f"{source.name}:{source.size}:{content}:{label}\n".encode("utf-8", "surrogatepass"))
+    reader.close()
+    return digest.hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "unreadable"
+
+
+def _fields_digest(plan: LogPlan) -> str:
+    told = [plan.columns, plan.fps, [(item.seq, item.sensor, item.fields) for item in plan.items]]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _same_or_refuse(store: Store, plan: LogPlan, digest: str, ingest: dict) -> None:
+    before = store.manifest(plan.log_id)
+    if before["source_digest"] == digest and before["ingest"] == ingest:
+        return
+    what = "the source" if before["source_digest"] != digest else "what was asked for (settings, sidecar)"
+    raise UnseenError(
+        f"log {plan.log_id!r} is in the store already, from {before['source_uri']}, but {what} now differs: {plan.uri}",
+        "a log is immutable",
+        f"remove {store.path / 'logs'} folder of that log, or ingest into another store, or name logs by a pattern",
+    )
+
+
+def _skip(outcome: Outcome, settings: Settings, skip: Skip) -> None:
+    if settings.strict:
+        _refuse(skip)
+    outcome.skipped.append(skip)
+
+
+def _refuse(skip: Skip) -> None:
+    raise UnseenError(f"{skip.file}: {skip.reason}", "strict: every file must be usable", "leave strict out to skip it")
+
+
+def _relative(file: str) -> str:
+    """The last parts of a path: enough to find it, the same on every machine."""
+    return "/".join(Path(file).parts[-3:])
