@@ -22,6 +22,13 @@ ROWS = {  # features: (mIoU, half width of the interval of a difference to it)
     "hand-made": (0.372, 0.018),
     "nearly-unmasked twin": (0.404, 0.016),
 }
+RECIPE = {
+    "class": "unseen.recipes.recipe:Recipe",
+    "fields": {
+        "unit": {"class": "unseen.units.patches:Patches", "fields": {"size": [8, 8]}},
+        "mask": {"class": "unseen.masks.random:Random", "fields": {"ratio": 0.75, "cell": 1}},
+    },
+}
 
 
 def frames(n: int, seed: int = 0) -> np.ndarray:
@@ -155,10 +162,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         split |= {"store_digest": "77aa" * 8, "nulls": {"route_id": 12, "date": 0}}
         split["assignment"] = {log: "test" for log in LOGS} | {f"drive-{i:02d}": "train" for i in range(20)}
         documents = {
-            "recipe": {
-                "class": "unseen.recipes.Recipe",
-                "objective": {"mask": {"class": "unseen.masks.Random", "ratio": 0.75}},
-            },
+            "recipe": RECIPE,
             "env": {
                 "python": "3.11.9",
                 "torch": "2.13.0",
@@ -180,3 +184,13 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return run
 
     return make
+
+
+@pytest.fixture
+def make_probe() -> Callable[..., dict]:
+    return probe
+
+
+@pytest.fixture
+def make_samples() -> Callable[..., dict[str, np.ndarray]]:
+    return samples

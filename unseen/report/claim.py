@@ -18,7 +18,7 @@ inside fewer than 5 recordings is printed but is no interval over logs. From the
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from unseen.report.svg import number
+from unseen.report.svg import Number, number
 
 FLOORS = ("random init", "raw pixels", "hand-made")
 TWIN = "nearly-unmasked twin"
@@ -43,9 +43,9 @@ class Comparison:
 
     floor: str
     standing: Standing
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
+    difference: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
     logs_ahead: int | None = None
     n_logs: int | None = None
 
@@ -104,7 +104,7 @@ def compare(row: dict[str, Any], floor: str, probe: dict[str, Any]) -> Compariso
     return Comparison(floor=floor, standing=standing, difference=difference, low=low, high=high, **counts)
 
 
-def over_logs(interval: dict[str, Any] | None, probe: dict[str, Any]) -> tuple[float, float] | None:
+def over_logs(interval: dict[str, Any] | None, probe: dict[str, Any]) -> tuple[Number, Number] | None:
     """The ends of an interval, if it can be one over logs."""
     enough = (probe.get("n_logs") or 0) >= FEWEST_LOGS
     if not enough or not interval or interval.get("low") is None or interval.get("high") is None:
@@ -128,7 +128,7 @@ def is_floor(name: str, floor: str) -> bool:
     return plain.startswith(floor.replace("-", " "))
 
 
-def scaled(metric: str, value: float) -> str:
+def scaled(metric: str, value: Number) -> str:
     """A metric as it is read: shares in per cent with one decimal."""
     if metric in PERCENT:
         return f"{100 * value:.1f}".replace("-", "\N{MINUS SIGN}")

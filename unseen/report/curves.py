@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from unseen.report.run_folder import RunFolder
-from unseen.report.svg import PALETTE, Series, line_chart, number
+from unseen.report.svg import PALETTE, Number, Series, line_chart, number
 
 VISIBLE = ".visible"  # suffix of a loss that is taken on visible units
 BASELINES = {
@@ -49,7 +49,7 @@ def overlaid(runs: Sequence[RunFolder]) -> list[Chart]:
     return [_overlay(runs, name) for name in names]
 
 
-def best_baseline(record: dict[str, Any], name: str) -> tuple[str, float] | None:
+def best_baseline(record: dict[str, Any], name: str) -> tuple[str, Number] | None:
     """The strongest trivial baseline of one loss in a monitor record: its name and its loss."""
     values = {k: v for k, v in ((record.get("baselines") or {}).get(name) or {}).items() if _is_number(v)}
     return min(values.items(), key=lambda item: item[1]) if values else None
@@ -125,7 +125,7 @@ def _range(values: list[float]) -> tuple[tuple[float, float], bool]:
     return (low, high), False
 
 
-def _series(records: list[dict[str, Any]], name: str) -> tuple[list[float], list[float | None]]:
+def _series(records: list[dict[str, Any]], name: str) -> tuple[list[Number], list[Number | None]]:
     pairs = [(one["step"], one["losses"][name]) for one in records if name in (one.get("losses") or {})]
     return [step for step, _ in pairs], [value for _, value in pairs]
 

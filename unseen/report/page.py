@@ -11,7 +11,7 @@ from unseen.report.curves import VISIBLE, best_baseline, loss_charts, overlaid, 
 from unseen.report.probes import probe_view
 from unseen.report.render import picture_uri, write_page
 from unseen.report.run_folder import RunFolder, read_pictures, read_run
-from unseen.report.svg import bar, number
+from unseen.report.svg import Number, bar, number
 
 MOST_PICTURES = 6  # samples shown, and steps shown in the history of the first sample
 
@@ -125,7 +125,7 @@ def _classes(monitor: list[dict[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def _class_line(name: str, one: dict[str, Any], base: float | None) -> dict[str, Any]:
+def _class_line(name: str, one: dict[str, Any], base: Number | None) -> dict[str, Any]:
     units = "not counted" if one.get("units") is None else number(one["units"])
     if one.get("loss") is None or not base:
         return {"name": name, "units": units, "loss": "not measured", "ratio": "no baseline", "bar": None}
@@ -239,7 +239,7 @@ def _nulls(nulls: Any) -> str:
     return ", ".join(f"{key}: {n}" for key, n in nulls.items()) or "none"
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: Number) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

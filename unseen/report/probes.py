@@ -5,7 +5,7 @@ from typing import Any
 from markupsafe import Markup
 
 from unseen.report.claim import FLOORS, PERCENT, TWIN, headline_row, is_floor, metric_name, over_logs, scaled
-from unseen.report.svg import PALETTE, Series, dot_strip, line_chart
+from unseen.report.svg import PALETTE, Number, Series, dot_strip, line_chart
 
 NOT_EVALUATED = "not evaluated"
 
@@ -117,7 +117,7 @@ def _methods(rows: list[dict[str, Any]], probe: dict[str, Any]) -> list[str]:
 
 
 def _strip(
-    row: dict[str, Any], values: dict[str, float], span: tuple[float, float] | None, metric: str
+    row: dict[str, Any], values: dict[str, Number], span: tuple[Number, Number] | None, metric: str
 ) -> Markup | None:
     if not values or span is None:
         return None
@@ -127,7 +127,7 @@ def _strip(
     return dot_strip(values, span, centre=centre, interval=bar, scale=100 if metric in PERCENT else 1)
 
 
-def _log_values(row: dict[str, Any], metric: str) -> dict[str, float]:
+def _log_values(row: dict[str, Any], metric: str) -> dict[str, Number]:
     per_log = row.get("per_log") or {}
     pairs = {log: one.get(metric) if isinstance(one, dict) else one for log, one in per_log.items()}
     return {log: value for log, value in pairs.items() if value is not None}
@@ -192,11 +192,11 @@ def _few_chart(records: list[dict[str, Any]], key: str, metric: str) -> dict[str
     }
 
 
-def _metric(metric: str, value: float | None) -> str:
+def _metric(metric: str, value: Number | None) -> str:
     return NOT_EVALUATED if value is None else scaled(metric, value)
 
 
-def _span(values: list[float]) -> tuple[float, float] | None:
+def _span(values: list[Number]) -> tuple[Number, Number] | None:
     if not values:
         return None
     low, high = min(values), max(values)

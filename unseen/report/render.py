@@ -1,6 +1,7 @@
 """Templates to files, pictures to data URIs. Pages load nothing from anywhere: their own policy forbids it."""
 
 import base64
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -37,7 +38,8 @@ def write_text(out: Path, text: str) -> Path:
             os.fsync(file.fileno())
         os.replace(temporary, out)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UnseenError(f"{out} cannot be written ({error})", "", "choose another place for the page") from error
     return out
 

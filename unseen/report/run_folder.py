@@ -70,7 +70,7 @@ def read_run(path: Path) -> RunFolder:
 def read_pictures(path: Path) -> Pictures:
     """Load one samples/step-*.npz; UnseenError when it is damaged or is not three stacks of RGB pictures."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             stacks = {name: file[name] for name in ("input", "masked", "prediction")}
             caption = str(file["caption"]) if "caption" in file.files else ""
         step = int(path.stem.removeprefix("step-"))

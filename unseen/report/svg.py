@@ -7,6 +7,8 @@ from typing import Literal
 
 from markupsafe import Markup
 
+Number = float | int  # JSON writes 1.0 as 1
+
 _RIGHT, _BOTTOM = 10, 36  # px around the plot, in the units of the view box
 _CHARACTER = 6.3  # px, width of an average letter at the charts' font size
 PALETTE = 6  # colours that the style sheet defines: classes s1 to s6
@@ -17,10 +19,10 @@ class Series:
     """One curve. A value that is None or not finite leaves a gap; `low` and `high` draw a band around the curve."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float | None]
-    low: Sequence[float | None] | None = None
-    high: Sequence[float | None] | None = None
+    x: Sequence[Number]
+    y: Sequence[Number | None]
+    low: Sequence[Number | None] | None = None
+    high: Sequence[Number | None] | None = None
     kind: Literal["line", "faint", "baseline"] = "line"  # baseline: dashed
     dots: bool = False
     colour: int = 1  # 1 to PALETTE
@@ -32,7 +34,7 @@ def line_chart(
     *,
     x_label: str,
     y_label: str,
-    y_range: tuple[float, float] | None = None,
+    y_range: tuple[Number, Number] | None = None,
     x_scale: Literal["linear", "log"] = "linear",
     size: tuple[int, int] = (440, 260),
 ) -> Markup:
@@ -59,13 +61,13 @@ def line_chart(
 
 
 def dot_strip(
-    values: Mapping[str, float],
-    span: tuple[float, float],
+    values: Mapping[str, Number],
+    span: tuple[Number, Number],
     *,
-    centre: float | None = None,
-    interval: tuple[float, float] | None = None,
+    centre: Number | None = None,
+    interval: tuple[Number, Number] | None = None,
     zero: bool = False,
-    scale: float = 1.0,
+    scale: Number = 1.0,
     width: int = 180,
 ) -> Markup:
     """One dot a log on a common axis `span`, the pooled value as a tick, the interval as a bar; names in tooltips.
@@ -89,7 +91,7 @@ def dot_strip(
     return _frame(words or "no logs", width, 22, Markup("").join(parts), "strip")
 
 
-def bar(value: float, top: float, *, mark: float | None = None, label: str = "", width: int = 120) -> Markup:
+def bar(value: Number, top: Number, *, mark: Number | None = None, label: str = "", width: int = 120) -> Markup:
     """One horizontal bar from 0 to `value` on an axis that ends at `top`; `mark` is a reference line."""
     length = max(0.0, min(value / top, 1.0)) * (width - 2) if top > 0 else 0.0
     kind = "over" if mark is not None and value > mark else "under"
@@ -111,7 +113,7 @@ def decimate(points: Sequence[tuple], most: int = 300) -> Sequence[tuple]:
     return [*kept, points[-1]]
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
+def ticks(low: Number, high: Number, most: int = 5) -> list[Number]:
     """Round numbers (1, 2 or 5 times a power of ten) inside [low, high], at most about `most`."""
     if not high > low:
         return [low]
@@ -122,7 +124,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [0.0 if i == 0 else i * step for i in range(first, last + 1)]
 
 
-def number(value: float) -> str:
+def number(value: Number) -> str:
     """A number for reading: three or four significant digits, a real minus sign, k for thousands."""
     if not math.isfinite(value):
         return "not finite"
@@ -142,19 +144,19 @@ def number(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Plot:
-    x0: float
-    x1: float
-    y0: float
-    y1: float
-    left: float
-    top: float
-    width: float
-    height: float
+    x0: Number
+    x1: Number
+    y0: Number
+    y1: Number
+    left: Number
+    top: Number
+    width: Number
+    height: Number
 
-    def x(self, value: float) -> float:
+    def x(self, value: Number) -> float:
         return self.left + self.width * (value - self.x0) / ((self.x1 - self.x0) or 1.0)
 
-    def y(self, value: float) -> float:
+    def y(self, value: Number) -> float:
         return self.top + self.height * (1 - (value - self.y0) / ((self.y1 - self.y0) or 1.0))
 
 
@@ -174,19 +176,19 @@ def _finite(series: Series, scale: str) -> list[tuple]:
     ]
 
 
-def _span(values: Sequence[float], room: float) -> tuple[float, float]:
+def _span(values: Sequence[Number], room: Number) -> tuple[Number, Number]:
     low, high = min(values), max(values)
     more = (high - low) * room or 0.5
     return low - more, high + more
 
 
-def _padded(values: Sequence[float]) -> tuple[float, float]:
+def _padded(values: Sequence[Number]) -> tuple[Number, Number]:
     low, high = min(values), max(values)
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     return (0.0 if 0 <= low < room * 4 else low - room), high + room
 
 
-def _legend(series: Sequence[Series], width: int) -> tuple[Markup, float]:
+def _legend(series: Sequence[Series], width: int) -> tuple[Markup, Number]:
     """Swatches and names in rows that fit the width, and the y at which the plot may begin."""
     parts, x, y = [], 4.0, 12.0
     for one in series:
@@ -224,7 +226,7 @@ def _axes(plot: _Plot, x_label: str, y_label: str, x_scale: str, series: Sequenc
     return Markup("").join(parts)
 
 
-def _x_ticks(plot: _Plot, scale: str, series: Sequence[Series]) -> list[tuple[float, str]]:
+def _x_ticks(plot: _Plot, scale: str, series: Sequence[Series]) -> list[tuple[Number, str]]:
     if scale == "linear":
         return [(value, number(value)) for value in ticks(plot.x0, plot.x1)]
     measured = sorted(

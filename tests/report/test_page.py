@@ -1,0 +1,199 @@
+"""The page: complete, self-contained, escaped, and plain about what is missing."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from unseen.errors import UnseenError
+from unseen.report import report
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Checker(HTMLParser):
+    """Collects tags, attributes, ids and text, and fails on a tag that is not closed in order."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "action", "srcset", "data", "poster")]
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+
+def read(path) -> Checker:
+    checker = Checker()
+    checker.feed(path.read_text(encoding="utf-8"))
+    assert not checker.open, f"left open: {checker.open}"
+    return checker
+
+
+def words(checker: Checker) -> str:
+    return re.sub(r"\s+", " ", " ".join(checker.words))
+
+
+def assert_self_contained(checker: Checker, text: str) -> None:
+    assert all(link.startswith(("data:image/", "#")) for link in checker.links)
+    assert not {"script", "link", "iframe", "object", "embed", "form"} & set(checker.tags)
+    assert not re.search(r"url\(|@import|http-equiv=.refresh", text)
+    assert len(checker.ids) == len(set(checker.ids))
+    assert {link[1:] for link in checker.links if link.startswith("#")} <= set(checker.ids)
+
+
+def test_one_run_is_complete_and_self_contained(make_run, tmp_path):
+    out = report([make_run()], tmp_path / "page" / "report.html")
+    page, text = read(out), out.read_text()
+    assert_self_contained(page, text)
+    said = words(page)
+    for needed in (
+        "not by masked modelling", "random init", "raw pixels", "hand-made", "nearly-unmasked twin", "41.2",
+        "38.7 to 43.7", "registered before training", "looks at these logs", "neighbour interpolation",
+        "previous frame",
+        "mean of visible", "cone", "small", "keys that do not cross", "route_id: 12",
+        "interpolated from visible patches only",
+        "unseen pretrain mae --data apron", "labelled logs", "ratio", "2.13.0", "unseen.masks.random:Random",
+    ):  # fmt: skip
+        assert needed in said, needed
+    assert page.tags.count("img") == 4 * 3 + 3
+    assert not list(out.parent.glob(".*tmp"))
+
+
+def test_pictures_decode_to_the_samples(make_run, make_samples, tmp_path):
+    import simplejpeg
+
+    page = read(report([make_run()], tmp_path / "report.html"))
+    first = next(link for link in page.links if link.startswith("data:image/jpeg;base64,"))
+    decoded = simplejpeg.decode_jpeg(base64.b64decode(first.split(",")[1])).astype(int)
+    truth = make_samples(400)["input"][0].astype(int)
+    assert abs(decoded - truth).mean() < 4
+
+
+def test_several_runs_are_compared_first(make_run, make_probe, tmp_path):
+    runs = [make_run("one"), make_run("two", seed=1)]
+    said = words(read(report(runs, tmp_path / "report.html")))
+    assert said.index("Comparison") < said.index("What this run shows")
+    assert "These scores do not compare" not in said
+    other = make_run("three", evaluation={"format": 1, "probes": [make_probe(3)]})
+    said = words(read(report([runs[0], other], tmp_path / "report.html")))
+    assert "These scores do not compare" in said
+    assert "no interval: 3 logs" in said
+
+
+def test_what_is_missing_is_said(make_run, tmp_path):
+    pieces = dict.fromkeys(("env", "lineage", "manifest", "evaluation", "metrics"))
+    page = read(report([make_run(samples=(), **pieces)], tmp_path / "report.html"))
+    said = words(page)
+    for needed in (
+        "Nothing is claimed: this run was not evaluated", "Not evaluated", "The split was not recorded",
+        "No loss was recorded",
+        "The run saved no samples", "Not measured", "The command was not recorded", "Lineage: not recorded",
+        "Environment: not recorded",
+    ):  # fmt: skip
+        assert needed in said, needed
+    assert not re.search(r"<(td|dd|th)[^>]*>\s*</\1>", (tmp_path / "report.html").read_text())
+
+
+def test_no_cell_is_blank_when_everything_is_there(make_run, tmp_path):
+    text = report([make_run(), make_run("b")], tmp_path / "report.html").read_text()
+    assert not re.search(r"<(td|dd)[^>]*>\s*</\1>", text)
+
+
+def test_missing_floors_are_named(make_run, make_probe, tmp_path):
+    probe = make_probe()
+    probe["rows"] = [row for row in probe["rows"] if row["features"] in ("pretrained", "random init")]
+    probe["rows"][0]["against"] = {"random init": probe["rows"][0]["against"]["random init"]}
+    said = words(read(report([make_run(evaluation={"probes": [probe]})], tmp_path / "report.html")))
+    assert "Not evaluated on this probe: raw pixels, hand-made, nearly-unmasked twin" in said
+
+
+def test_hostile_names_are_escaped(make_run, make_probe, tmp_path):
+    evil = "<script>alert(1)</script>"
+    probe = make_probe(name=evil, logs=[evil, '"><img src=http://x>'])
+    probe["rows"][0]["per_log"] = {evil: {"miou": 0.3}, "'\"&": {"miou": 0.4}}
+    probe["rows"][0]["features"] = "pretrained" + evil
+    run = make_run(
+        evil.replace("/", "_"),
+        evaluation={"probes": [probe]},
+        recipe={"class": evil},
+        env={evil: evil, "command": evil},
+    )
+    manifest = {"split": {"assignment": {evil: evil}, "by": [evil]}, "warnings": [evil]}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    out = report([run], tmp_path / "report.html")
+    page = read(out)
+    assert_self_contained(page, out.read_text())
+    assert words(page).count(evil) > 5
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "env.json", "manifest.json", "evaluation.json"])
+@pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe\x00", b"[1, 2]"])
+def test_damaged_json_is_an_error_that_names_the_file(make_run, tmp_path, name, content):
+    run = make_run()
+    (run / name).write_bytes(content)
+    with pytest.raises(UnseenError, match=name):
+        report([run], tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_damaged_line_of_metrics_is_named_and_an_unfinished_last_one_is_noted(make_run, tmp_path):
+    run = make_run()
+    metrics = run / "metrics.jsonl"
+    lines = metrics.read_text().splitlines()
+    metrics.write_text("\n".join(lines) + '\n{"kind": "train", "st')
+    assert "incomplete" in words(read(report([run], tmp_path / "report.html")))
+    metrics.write_text("\n".join([*lines[:3], "{oops", *lines[3:]]) + "\n")
+    with pytest.raises(UnseenError, match=r"metrics\.jsonl.*line 4"):
+        report([run], tmp_path / "report.html")
+
+
+def test_a_damaged_sample_is_an_error_that_names_the_file(make_run, tmp_path):
+    run = make_run()
+    (run / "samples" / "step-000400.npz").write_bytes(b"PK\x03\x04 not a zip")
+    with pytest.raises(UnseenError, match=r"step-000400\.npz"):
+        report([run], tmp_path / "report.html")
+
+
+def test_values_that_are_not_finite_are_counted_and_left_out(make_run, tmp_path):
+    run = make_run()
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 410, "losses": {"pixels": NaN}, "time_s": 130}\n')
+    said = words(read(report([run], tmp_path / "report.html")))
+    assert "1 values are not finite" in said
+    assert "nan" not in said.lower().split()
+
+
+def test_not_a_run(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for run in (tmp_path / "empty", tmp_path / "absent"):
+        with pytest.raises(UnseenError, match=run.name):
+            report([run], tmp_path / "report.html")
+    with pytest.raises(UnseenError, match="no run"):
+        report([], tmp_path / "report.html")
+
+
+def test_an_unwritable_place_is_an_error_and_leaves_nothing(make_run, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UnseenError, match="cannot be written"):
+        report([make_run()], tmp_path / "file" / "report.html")
+    assert (tmp_path / "file").read_text() == "in the way"
