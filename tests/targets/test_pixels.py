@@ -97,6 +97,12 @@ def test_flat_units_are_no_free_wins(rule, expected):
     assert Pixels(normalise=rule).weight(values, units_of(values), Clip()).tolist() == [expected]
 
 
+def test_a_patch_of_one_colour_is_flat():
+    """Under ImageNet's statistics a grey of 128 becomes three different numbers: still nothing to predict in it."""
+    values = torch.tensor([0.073, 0.205, 0.426]).expand(1, 1, 8, 8, 3)
+    assert Pixels(normalise="patch").weight(values, units_of(values), Clip()).tolist() == [[0]]
+
+
 @pytest.mark.parametrize("rule", ["patch", "channel"])
 def test_flat_std_zero_counts_all_as_the_published_losses_do(rule):
     values = flat_and_textured()

@@ -34,6 +34,18 @@ def centre(
     return centred, centred.square().sum(dim=dims, keepdim=True) / max(count - 1, 1)
 
 
-def textured(std: Float[Tensor, "B N"], flat_std: float, valid: Bool[Tensor, "B N"]) -> Float[Tensor, "B N"]:
-    """1 where a unit exists and its standard deviation reaches `flat_std`, else 0."""
-    return ((std >= flat_std) & valid).to(std.dtype)
+def space(values: Float[Tensor, "B N *P"]) -> tuple[int, ...]:
+    """The axes of a unit's content but the last, its channels; a unit of one axis is all one channel."""
+    return tuple(range(2, max(values.ndim - 1, 3)))
+
+
+def textured(
+    values: Float[Tensor, "B N *P"], flat_std: float, valid: Bool[Tensor, "B N"], *, each_channel: bool = False
+) -> Float[Tensor, "B N"]:
+    """1 where a unit exists and varies in space by `flat_std` (root mean square over channels, or in each), else 0.
+
+    Colour alone is no texture: after standardisation a patch of one grey differs between channels, and is flat.
+    """
+    variance = centre(values, space(values))[1].flatten(2)
+    variance = variance.amin(dim=2) if each_channel else variance.mean(dim=2)
+    return ((variance.sqrt() >= flat_std) & valid).to(values.dtype)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unseen.contract import Clip, Units
-from unseen.targets.distance import centre, distance, textured
+from unseen.targets.distance import distance, textured
 from unseen.targets.orientation import by_unit, histogram, unit_px
 
 
@@ -36,7 +36,7 @@ class Hog:
 
     def weight(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N"]:
         """1 where the unit exists and has texture, else 0."""
-        return textured(centre(values.flatten(2), (2,))[1].sqrt()[:, :, 0], self.flat_std, units.valid)
+        return textured(values, self.flat_std, units.valid)
 
     def loss(self, prediction: Shaped[Tensor, "B K D"], target: Float[Tensor, "B K D"]) -> Float[Tensor, "B K"]:
         """Squared error, averaged over the numbers of each unit."""

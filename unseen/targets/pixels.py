@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unseen.contract import Clip, Units
-from unseen.targets.distance import centre, distance, textured
+from unseen.targets.distance import centre, distance, space, textured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +20,9 @@ class Pixels:
     normalise="channel": (x - mean) / (std + 1e-6) per channel, std unbiased (VideoMAE: Tong et al., NeurIPS 2022, on
     [0, 1] pixels, where its 1e-6 is 4e-6 of ours: below any quantisation).
 
-    Under the last two a flat unit is a free win (its target is exactly zero) or amplified sensor noise. Units whose
-    standard deviation (of their flattest channel, under "channel") is below `flat_std` therefore weigh nothing.
+    Under the last two a flat unit is a free win (its target is zero, or its colour alone) or amplified sensor noise.
+    Units whose standard deviation in space is below `flat_std` therefore weigh nothing: root mean square over the
+    channels, or under "channel" in any of them.
     """
 
     normalise: Literal["none", "patch", "channel"] = "patch"
@@ -37,19 +38,16 @@ class Pixels:
         """The target of every unit, hidden or not; the model never sees it."""
         if self.normalise == "none":
             return values
-        centred, variance = centre(values, self._dims(values))
+        dims = space(values) if self.normalise == "channel" else tuple(range(2, values.ndim))
+        centred, variance = centre(values, dims)
         return centred / ((variance + 1e-6).sqrt() if self.normalise == "patch" else variance.sqrt() + 1e-6)
 
     def weight(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N"]:
         """1 where the unit exists and has texture to predict, else 0."""
         if self.normalise == "none":
             return units.valid.to(values.dtype)
-        std = centre(values, self._dims(values))[1].sqrt().flatten(2).amin(dim=2)
-        return textured(std, self.flat_std, units.valid)
+        return textured(values, self.flat_std, units.valid, each_channel=self.normalise == "channel")
 
     def loss(self, prediction: Shaped[Tensor, "B K *P"], target: Float[Tensor, "B K *P"]) -> Float[Tensor, "B K"]:
         """Squared (or absolute) error, averaged over the values of each unit."""
         return distance(prediction, target, self.error)
-
-    def _dims(self, values: Tensor) -> tuple[int, ...]:
-        return tuple(range(2, values.ndim - (self.normalise == "channel")))
