@@ -1,0 +1,187 @@
+"""The encoder in the hands of a user: saved, loaded, exported, always with the same answer."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from unseen.contract import Output, Shapes
+from unseen.errors import UnseenError
+from unseen.models import InPlace, MaskedAutoencoder, SelfAttention, ViT, WhitenedStem
+from unseen.models.layouts.official import to_timm
+from unseen.systems.encode import FrozenEncoder, load_encoder, save_encoder
+from unseen.systems.export import export
+from unseen.units import Fixed, Patches, PerFrame
+
+from .conftest import SmallNet, close, randomise
+
+FRAME, UNIT, TRUST = (16, 36), Patches(size=(8, 6)), (SmallNet.__module__,)
+SHAPES = Shapes((8, 6, 3), (8.0, 6.0), (2, 6), {"pixels": Output((8, 6, 3))})
+
+
+def image(batch=2, height=16, width=36, channels=3, dtype=torch.uint8):
+    generator = torch.Generator().manual_seed(height)
+    return torch.randint(0, torch.iinfo(dtype).max, (batch, channels, height, width), generator=generator).to(dtype)
+
+
+def vit(**changes):
+    encoder = ViT(**{"width": 24, "depth": 2, "heads": 3} | changes)
+    return MaskedAutoencoder(encoder=encoder, predictor=SelfAttention(width=16, depth=1, heads=2))
+
+
+def saved(folder, spec=None, normalise=None):
+    model = randomise((spec or vit()).build(SHAPES))
+    save_encoder(folder, model, UNIT, normalise or Fixed(), FRAME, lineage={"logs": ["a"]})
+    return model
+
+
+SPECS = {
+    "vit": vit(),
+    "whitened": vit(stem=WhitenedStem(hidden=9), class_token=False),
+    "in place": InPlace(encoder=ViT(width=24, depth=1, heads=2, table=(2, 6))),
+    "backbone": InPlace(backbone=SmallNet(stride=(4, 3))),
+}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_what_is_loaded_is_what_was_saved(tmp_path, name):
+    model = saved(tmp_path, SPECS[name], PerFrame())
+    frozen = FrozenEncoder(model.encoder, UNIT, PerFrame(), FRAME)
+    loaded = load_encoder(tmp_path, trust=TRUST)
+    ours, theirs = frozen(image()), loaded(image())
+    assert torch.equal(ours.units, theirs.units)
+    assert torch.equal(ours.pooled, ours.units.mean(dim=1))
+    assert ours.grid == ((4, 12) if name == "backbone" else (2, 6))
+    assert ours.units.shape[:2] == (2, ours.grid[0] * ours.grid[1])
+    assert not [file.name for file in tmp_path.iterdir() if file.name.startswith(".")]
+
+
+def test_any_size_that_the_patch_divides(tmp_path):
+    saved(tmp_path)
+    frozen = load_encoder(tmp_path)
+    assert frozen(image(1, 24, 30)).grid == (3, 5)
+    with pytest.raises(UnseenError, match="divide"):
+        frozen(image(1, 25, 30))
+
+
+def test_positions_span_the_nominal_frame(tmp_path):
+    saved(tmp_path)
+    frozen, seen = load_encoder(tmp_path), []
+    frozen.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1]))
+    frozen(image(1, 32, 72))
+    assert seen[0][0, 0].tolist() == [2.0, 1.5]
+    assert seen[0][0, -1].tolist() == [14.0, 34.5]
+
+
+def test_it_is_frozen_and_its_own(tmp_path):
+    model = saved(tmp_path)
+    frozen = FrozenEncoder(model.encoder, UNIT, Fixed(), FRAME)
+    before = frozen(image()).pooled
+    randomise(model, seed=1)
+    assert torch.equal(frozen.train()(image()).pooled, before)
+    assert not frozen.training and not before.requires_grad
+    assert all(p.requires_grad for p in model.parameters())
+    assert close(frozen(image())[0][:1], frozen(image()[:1])[0])
+
+
+def test_sixteen_bit_images_are_scaled_by_their_own_range(tmp_path):
+    saved(tmp_path)
+    frozen = load_encoder(tmp_path)
+    deep = (image().int() * 257).to(torch.uint16)
+    assert close(frozen(deep).pooled, frozen(image()).pooled, atol=1e-4)
+
+
+def test_layers_stand_side_by_side(tmp_path):
+    saved(tmp_path)
+    both, last = load_encoder(tmp_path, layers=(0, 1))(image()), load_encoder(tmp_path)(image())
+    assert both.units.shape[2] == 48
+    assert torch.equal(both.units[..., 24:], last.units)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        (lambda: image(channels=1), "expand"),
+        (lambda: image(channels=5), "trained on 3"),
+        (lambda: image().float(), "raw uint8"),
+    ],
+)
+def test_wrong_images_are_refused_with_the_remedy(tmp_path, wrong, match):
+    saved(tmp_path)
+    with pytest.raises(UnseenError, match=match):
+        load_encoder(tmp_path)(wrong())
+
+
+def test_wrong_folders_are_refused(tmp_path):
+    with pytest.raises(UnseenError, match="no encoder"):
+        load_encoder(tmp_path)
+    saved(tmp_path, SPECS["backbone"])
+    with pytest.raises(UnseenError, match="trust"):
+        load_encoder(tmp_path)
+    saved(tmp_path)
+    card = json.loads((tmp_path / "encoder.json").read_text())
+    assert card["lineage"] == {"logs": ["a"]}
+    card["encoder"]["fields"]["depth"] = 3
+    (tmp_path / "encoder.json").write_text(json.dumps(card))
+    with pytest.raises(UnseenError, match=r"blocks\.2"):
+        load_encoder(tmp_path)
+    (tmp_path / "encoder.json").write_text(json.dumps(card | {"version": 2}))
+    with pytest.raises(UnseenError, match="version"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("stem", [None, WhitenedStem()])
+def test_transformers_gives_the_same_features(tmp_path, stem):
+    transformers = pytest.importorskip("transformers")
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    square = Patches(size=(6, 6))
+    shapes = Shapes((6, 6, 3), (6.0, 6.0), (2, 5), {})
+    encoder = vit(**({"stem": stem} if stem else {})).encoder
+    model = randomise(MaskedAutoencoder(encoder=encoder).build(shapes._replace(outputs={"x": Output((2,))})))
+    save_encoder(tmp_path, model, square, Fixed(), (12, 30))
+    told = export(tmp_path, to="transformers", out=tmp_path / "out")
+    frozen, raw = load_encoder(tmp_path), image(2, 12, 30)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (Fixed().mean, Fixed().std))
+    theirs, report = transformers.ViTModel.from_pretrained(
+        tmp_path / "out", add_pooling_layer=False, output_loading_info=True
+    )
+    assert not report["missing_keys"] and not report["unexpected_keys"] and told["grid"] == [2, 5]
+    tokens = theirs.eval()((raw / 255 - mean) / std).last_hidden_state.detach()
+    assert close(tokens[:, 1:], frozen(raw).units, atol=1e-5)
+    mae = transformers.ViTMAEModel.from_pretrained(tmp_path / "out", mask_ratio=0.0)
+    tokens = mae((raw / 255 - mean) / std, noise=torch.arange(10.0).expand(2, -1)).last_hidden_state.detach()
+    assert close(tokens[:, 1:], frozen(raw).units, atol=1e-5)
+
+
+def test_timm_gets_the_table_of_the_frame(tmp_path):
+    model = saved(tmp_path)
+    export(tmp_path, to="timm", out=tmp_path / "out")
+    state, card = load_file(tmp_path / "out/model.safetensors"), json.loads((tmp_path / "out/config.json").read_text())
+    expected = to_timm(model.encoder, (2, 6))
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in state.items())
+    assert card["model_args"]["img_size"] == [16, 36] and card["model_args"]["patch_size"] == [8, 6]
+    assert card["pretrained_cfg"]["mean"] == list(Fixed().mean)
+
+
+@pytest.mark.parametrize("name", ["vit", "backbone"])
+def test_onnx_runtime_gives_the_same_features(tmp_path, name):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    saved(tmp_path, SPECS[name], PerFrame())
+    told = export(tmp_path, to="onnx", out=tmp_path / "out", trust=TRUST)
+    assert told["max_difference"] < 1e-4 * told["largest_feature"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["encoder.onnx", "unseen.json"]
+
+
+def test_an_export_is_whole_or_absent(tmp_path):
+    saved(tmp_path, SPECS["whitened"])
+    with pytest.raises(UnseenError, match="hidden layer"):
+        export(tmp_path, to="timm", out=tmp_path / "out")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["encoder.json", "encoder.safetensors"]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine").touch()
+    with pytest.raises(UnseenError, match="not empty"):
+        export(tmp_path, to="onnx", out=tmp_path / "out")
