@@ -24,37 +24,49 @@ def image(make_samples):
     return make_samples(100)["input"][0]
 
 
-def test_a_contact_sheet_shows_all_and_escapes(image, tmp_path):
+def inspection(image, **changes) -> dict:
+    """As `unseen.data.inspect` writes it."""
     jpeg = simplejpeg.encode_jpeg(image, colorspace="RGB")
-    log = {"log_id": "<script>a", "frames": 12, "date": None}
-    inspection = {"store": "apron", "digest": "ab12", "counts": {"logs": 1, "frames": 12}, "logs": [log]}
-    inspection |= {"ranges": {"timestamp_ns": [0, 5]}, "nulls": {"frame.route_id": [3, 12]}}
-    inspection |= {
-        "skipped_by_reason": {"truncated <b>": 2},
-        "problems": [],
-        "thumbnails": [{"log_id": "<i>", "jpeg": jpeg}],
+    frame = {
+        "t_ns": {"nulls": 3, "rows": 12, "low": 0, "high": 5},
+        "frame_id": {"nulls": 0, "rows": 12, "distinct": 12},
+        "route_id": {"nulls": 12, "rows": 12, "distinct": 0},
     }
-    text = contact_sheet(inspection, tmp_path / "sheet.html").read_text()
-    for needed in (
-        "apron",
-        "ab12",
-        "0 to 5",
-        "3 of 12",
-        "truncated &lt;b&gt;",
-        "&lt;script&gt;a",
-        "unknown",
-        "data:image/jpeg",
-    ):
+    log = {"rig": "r1", "log_id": "<script>a", "frames": 12, "date": None, "labels": {"seg": 4}}
+    found = {"path": "apron", "digest": "ab12", "counts": {"log": 1, "frame": 12}, "columns": {"frame": frame}}
+    found |= {"logs": [log], "skipped_by_reason": {"truncated <b>": 2}, "splits": ["default"], "warnings": ["w<"]}
+    found |= {"classes": {"seg": {"names": ["apron"], "ignore": 255, "small": []}}}
+    return found | {"thumbnails": [{"log_id": "<i>", "sensor": "cam", "seq": 0, "jpeg": jpeg}]} | changes
+
+
+def test_a_contact_sheet_shows_all_and_escapes(image, tmp_path):
+    text = contact_sheet(inspection(image, problems=[]), tmp_path / "sheet.html").read_text()
+    for needed in ("apron", "ab12", "0 to 5", "3 of 12", "12 different", "Unknown in every row: route_id", "seg 4",
+                   "truncated &lt;b&gt;: 2", "&lt;script&gt;a", "unknown", "data:image/jpeg", "w&lt;",
+                   "default"):  # fmt: skip
         assert needed in text, needed
     assert "<script" not in text and "http:" not in text
     assert "Every digest and every checksum holds" in text
+    assert text.index("<th>log id") < text.index("<th>rig")
+
+
+def test_problems_are_listed(image, tmp_path):
+    problem = {"file": "obs-cam.parquet", "log_id": "a", "frame_id": "f1", "what": "page CRC"}
+    text = contact_sheet(inspection(image, problems=[problem]), tmp_path / "sheet.html").read_text()
+    assert "obs-cam.parquet" in text and "page CRC" in text
+    assert "checksum holds" not in text
 
 
 def test_an_empty_inspection_says_what_is_missing(tmp_path):
     text = contact_sheet({}, tmp_path / "sheet.html").read_text()
-    for needed in ("Nothing was counted", "holds no log", "No frame could be shown", "Not measured", "Not counted"):
+    for needed in (
+        "Nothing was counted",
+        "holds no log",
+        "No frame could be shown",
+        "Not verified",
+        "No table has a row",
+    ):
         assert needed in text
-    assert "Verification" not in text
 
 
 def test_thumbnails_are_pictures_or_an_error(image, tmp_path):
@@ -62,10 +74,12 @@ def test_thumbnails_are_pictures_or_an_error(image, tmp_path):
 
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "BMP")
-    text = contact_sheet({"thumbnails": {"bmp": buffer.getvalue()}}, tmp_path / "sheet.html").read_text()
+    text = contact_sheet(
+        {"thumbnails": [{"log_id": "bmp", "jpeg": buffer.getvalue()}]}, tmp_path / "sheet.html"
+    ).read_text()
     assert "data:image/jpeg;base64,/9j/" in text
     with pytest.raises(UnseenError, match="not a picture"):
-        contact_sheet({"thumbnails": {"x": b"<svg onload=alert(1)>"}}, tmp_path / "sheet.html")
+        contact_sheet({"thumbnails": [{"log_id": "x", "jpeg": b"<svg onload=alert(1)>"}]}, tmp_path / "sheet.html")
 
 
 def test_every_policy_is_in_the_gallery_with_its_own_mask(image):

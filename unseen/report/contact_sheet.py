@@ -7,61 +7,68 @@ from typing import Any
 from unseen.report.render import jpeg_uri, write_page
 from unseen.report.svg import number
 
+FIRST = ("log_id", "frames", "seconds", "shapes", "sensors", "labels", "bytes", "skipped_by_reason")
+
 
 def contact_sheet(inspection: Mapping[str, Any], out: Path) -> Path:
-    """Write the inspection of a store as one self-contained HTML page; returns `out`.
+    """Write what `unseen.data.inspect.inspect_store` found as one self-contained HTML page; returns `out`.
 
-    `inspection` may hold (what is absent is named as missing): `store` and `digest` (text), `counts` {name: n},
-    `ranges` {column: [low, high]}, `nulls` {column: n or [n, of]}, `logs` [one dict a log, same keys],
-    `skipped_by_reason` {reason: n}, `problems` [text or dict], `thumbnails` [{"jpeg": bytes, "log_id": ..., ...}] or
-    {caption: bytes}.
+    Keys that are read: `path`, `digest`, `counts` {table: rows}, `columns` {table: {column: {nulls, rows, low, high,
+    distinct}}}, `logs` [dict], `skipped_by_reason` {reason: n}, `classes`, `splits` [name], `warnings` [text],
+    `problems` [dict; only after verification] and `thumbnails` [{"log_id", ..., "jpeg": bytes}]. What is absent is
+    named as missing. Raises UnseenError where a thumbnail is no picture or the page cannot be written.
     """
     return write_page(
         Path(out),
         "contact_sheet.html",
-        store=str(inspection.get("store", "store")),
+        store=str(inspection.get("path", "store")),
         digest=str(inspection.get("digest") or "not computed"),
         counts=[(str(name), number(value)) for name, value in (inspection.get("counts") or {}).items()],
-        ranges=[(str(name), _range(value)) for name, value in (inspection.get("ranges") or {}).items()],
-        nulls=[(str(name), _null(value)) for name, value in (inspection.get("nulls") or {}).items()],
+        columns=[(str(name), _columns(table)) for name, table in (inspection.get("columns") or {}).items()],
         log_table=_table(inspection.get("logs") or []),
         skipped=[(str(reason), number(n)) for reason, n in (inspection.get("skipped_by_reason") or {}).items()],
+        classes=[(str(kind), _text(one)) for kind, one in (inspection.get("classes") or {}).items()],
+        splits=_text(inspection.get("splits") or []),
+        warnings=[_text(one) for one in inspection.get("warnings") or []],
         problems=None if "problems" not in inspection else [_text(one) for one in inspection["problems"] or []],
-        thumbnails=_thumbnails(inspection.get("thumbnails") or []),
+        thumbnails=_by_log(inspection.get("thumbnails") or []),
     )
 
 
-def _table(logs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """One row a log; the columns are all keys, in the order of their first appearance."""
-    if not logs:
-        return None
-    columns = list(dict.fromkeys(key for log in logs for key in log))
+def _table(logs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One row a log: what matters first, then every other key that some log has."""
+    keys = list(dict.fromkeys(key for log in logs for key in log))
+    shown = [key for key in FIRST if key in keys] + [key for key in keys if key not in FIRST]
     return {
-        "columns": [column.replace("_", " ") for column in columns],
-        "rows": [[_text(log.get(column)) for column in columns] for log in logs],
-        "numeric": [all(isinstance(log.get(column), int | float) for log in logs) for column in columns],
+        "columns": [key.replace("_", " ") for key in shown],
+        "rows": [[_text(log.get(key)) for key in shown] for log in logs],
+        "numeric": [all(isinstance(log.get(key), int | float) for log in logs) for key in shown],
     }
 
 
-def _thumbnails(found: Any) -> list[tuple[str, str]]:
-    """(data URI, caption) of every thumbnail."""
-    if isinstance(found, Mapping):
-        return [(jpeg_uri(content), str(caption)) for caption, content in found.items()]
-    return [
-        (jpeg_uri(one["jpeg"]), ", ".join(_text(value) for key, value in one.items() if key != "jpeg")) for one in found
+def _columns(table: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Rows of (column, unknown, values); columns that nobody filled in are only named."""
+    known = {name: one for name, one in table.items() if one["nulls"] < one["rows"]}
+    rows = [
+        (name, f"{one['nulls']} of {one['rows']}" if one["nulls"] else "none", _values(one))
+        for name, one in known.items()
     ]
+    return {"rows": rows, "unknown": ", ".join(name for name in table if name not in known)}
 
 
-def _range(value: Any) -> str:
-    if isinstance(value, list | tuple) and len(value) == 2:
-        return f"{_text(value[0])} to {_text(value[1])}"
-    return _text(value)
+def _values(column: Mapping[str, Any]) -> str:
+    if column.get("low") is not None:
+        return f"{_text(column['low'])} to {_text(column['high'])}"
+    return f"{column['distinct']} different" if "distinct" in column else "not summarised"
 
 
-def _null(value: Any) -> str:
-    if isinstance(value, list | tuple) and len(value) == 2:
-        return f"{value[0]} of {value[1]}"
-    return _text(value)
+def _by_log(thumbnails: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+    """(data URI, caption) of every thumbnail, log by log."""
+    logs: dict[str, list[tuple[str, str]]] = {}
+    for one in thumbnails:
+        rest = {key: value for key, value in one.items() if key not in ("jpeg", "log_id")}
+        logs.setdefault(str(one["log_id"]), []).append((jpeg_uri(one["jpeg"]), _text(rest)))
+    return logs
 
 
 def _text(value: Any) -> str:
@@ -71,4 +78,4 @@ def _text(value: Any) -> str:
         return ", ".join(f"{key} {_text(one)}" for key, one in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(_text(one) for one in value) or "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
