@@ -83,6 +83,14 @@ def last(run: Path) -> Path | None:
     return path
 
 
+def tidy(run: Path, keep: int) -> None:
+    """Remove what a killed process left: temporary files, and checkpoints beyond the newest `keep`."""
+    newest = last(run)
+    if newest is not None:
+        _clear(newest.parent)
+        _prune(newest.parent, newest, keep)
+
+
 def load_state(path: Path) -> dict[str, Any]:
     """The JSON part of a checkpoint, once every file has been verified against its digest."""
     state = json.loads((path / "state.json").read_text())

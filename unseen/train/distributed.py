@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, distributed, nn
 
 from unseen.contract import Clip
-from unseen.errors import UnseenError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,16 +25,6 @@ class Ranks:
     def writes(self) -> bool:
         """Rank 0 alone writes files and speaks."""
         return self.rank == 0
-
-    def share(self, batch: int) -> int:
-        """Samples of a step that fall to one process."""
-        if batch % self.world:
-            raise UnseenError(
-                f"a batch of {batch} does not divide among {self.world} processes",
-                "every process takes an equal slice",
-                f"set training.batch to {batch - batch % self.world or self.world}",
-            )
-        return batch // self.world
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The module whose gradients are averaged over the processes after its backward pass."""
@@ -62,6 +51,7 @@ class Ranks:
         return values
 
     def wait(self) -> None:
+        """Until every process has come here."""
         if self.world > 1:
             distributed.barrier()
 

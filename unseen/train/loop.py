@@ -82,11 +82,15 @@ def fit(
     with join(device) as ranks, Stop() as stop:
         loop = Loop(run, model, objective, training, source, ranks)
         done = loop.resume()
+        ranks.wait()  # nobody writes a first checkpoint while another still looks for one
         if loop.step == training.steps:
             return loop.result(None)
         with closing(Record(run, done, training.steps, console, ranks.writes)) as record:
             watched = monitor if ranks.writes else None
             watch = Monitor(objective, watched, training.seed, class_names, ranks.device) if watched else None
+            if done is None:
+                loop.watch(watch, record)
+                loop.save(record)
             return loop.run_to_the_end(watch, record, stop)
 
 
@@ -103,6 +107,7 @@ class Loop:
         self.precision = resolve_precision(training.precision, ranks.device)
         self.names = sorted(objective.weights())
         self.step, self.seconds = 0, 0.0
+        self.parts(0)  # refuses a batch that does not divide among the processes, before anything is written
         self.identity = {"data": source.digest, "recipe": recipe_digest(objective, training, model)}
 
     def resume(self) -> int | None:
@@ -112,6 +117,8 @@ class Loop:
             return None
         state = checkpoint.load_state(path)
         checkpoint.agree(path, state, self.identity)
+        if self.ranks.writes:
+            checkpoint.tidy(self.run, self.training.keep)
         self.model.load_state_dict(checkpoint.load_tensors(path, "model", self.ranks.device))
         tensors = checkpoint.load_tensors(path, "optimiser", self.ranks.device)
         checkpoint.restore_optimisers(self.optimisers, self.named, tensors)
@@ -124,9 +131,6 @@ class Loop:
             if hasattr(part, "recompute"):
                 part.recompute = training.recompute
         self.forward = self.ranks.wrap(torch.compile(self.model) if training.compile else self.model)
-        if first == 0:
-            self.watch(watch, record)
-            self.save(record)
         pace = Pace(self.seconds)
         with closing(micros):
             while self.step < training.steps:

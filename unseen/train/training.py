@@ -12,12 +12,6 @@ from unseen.errors import UnseenError
 
 Named = tuple[str, nn.Parameter]
 
-NO_DECAY = (
-    "bias",
-    "pos_embed",
-    "position",
-    "gamma",
-)  # last parts of parameter names that are pulled to zero by nothing
 OUTER = ("patch_embed", "stem", "embed", "head", "token")  # first and last layers: AdamW, also under Muon
 # What may change between two parts of one run: none of these touches a weight.
 FREE = ("workers", "cache_mb", "checkpoint_every", "keep", "monitor_every", "monitor_samples", "log_every", "recompute")
@@ -122,9 +116,8 @@ class Training:
 
 
 def decays(name: str, parameter: Tensor) -> bool:
-    """Whether weight decay applies: to matrices and kernels, not to vectors, biases, tokens and positions."""
-    last = name.rpartition(".")[2]
-    return parameter.ndim >= 2 and not last.endswith((*NO_DECAY, "token"))
+    """Whether weight decay applies: to matrices and kernels called `weight`; not to vectors, tokens and positions."""
+    return parameter.ndim >= 2 and name.endswith("weight") and "pos" not in name.split(".")[-2:][0]
 
 
 def parameter_groups(named: list[Named], weight_decay: float) -> list[dict]:
