@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from unseen.recipes.recipe import Recipe
     from unseen.systems.encode import FrozenEncoder
 
+    RecipeLike = str | Recipe
+else:
+    RecipeLike = str  # what a command line can say; a Recipe itself may come from Python
+
 Result = dict[str, Any]
 DEMO_MARK = "demo.txt"
 
@@ -76,7 +80,14 @@ def ingest(
     from unseen.data.ingest.folder import ingest_folder
 
     return ingest_folder(
-        Path(src), Path(store), pattern=pattern, sidecar=sidecar, labels=labels, size=size, fps=fps, workers=workers,
+        Path(src),
+        Path(store),
+        pattern=pattern,
+        sidecar=sidecar,
+        labels=labels,
+        size=size,
+        fps=fps,
+        workers=workers,
         strict=strict,
     )
 
@@ -132,7 +143,7 @@ def split(
 
 
 def pretrain(
-    recipe: "str | Recipe",
+    recipe: RecipeLike,
     /,
     *,
     data: Path,
@@ -275,7 +286,7 @@ def demo(*, out: Path = Path(".demo"), seed: int = 0) -> Result:
     return {"store": str(store), "run": str(run), **page}
 
 
-def load_encoder(run: Path, /) -> "FrozenEncoder":
+def load_encoder(run: Path, /, *, trust: tuple[str, ...] = ()) -> "FrozenEncoder":
     """A run's encoder as nn.Module: raw uint8 [B, C, H, W] in, pooled [B, D] and per-unit [B, N, D] features out.
 
     Nothing is masked, the same image always gives the same features, and any size that the patch divides will do.
@@ -283,7 +294,7 @@ def load_encoder(run: Path, /) -> "FrozenEncoder":
     _check_finished(Path(run))
     from unseen.systems.encode import load_encoder as load
 
-    return load(Path(run))
+    return load(Path(run), trust=trust)
 
 
 def _check_store(path: Path, split: str | None) -> None:

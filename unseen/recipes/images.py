@@ -1,6 +1,6 @@
 """Recipes for single images: frames of a driving log, crops of signs, thumbnails.
 
-Each function is one whole experiment. A variant is `replace(...)` of another, or `--set path=value` on the command line.
+Each function is one whole experiment. A variant is `replace(...)` of another, or `--set path=value` in a command.
 """
 
 from dataclasses import replace
@@ -52,7 +52,7 @@ def simmim() -> Recipe:
     return replace(
         mae(),
         mask=Random(ratio=0.6, cell=4),
-        targets={"pixels": Term(target=Pixels(normalise="none", loss="l1"))},
+        targets={"pixels": Term(target=Pixels(normalise="none", error="l1"))},
         model=InPlace(encoder=ViT(width=192, depth=6, heads=3, class_token=True, stem=LinearStem())),
     )
 

@@ -1,15 +1,21 @@
 """What a run's encoder is worth: its probes, beside everything that must be beaten."""
 
+import hashlib
 import json
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from unseen.data.clips import ClipSource
 from unseen.data.splits import load_split
 from unseen.data.store import Store
 from unseen.errors import UnseenError
 from unseen.evaluate.evaluate import evaluate
+from unseen.evaluate.features import FeatureMaker
 from unseen.evaluate.floors import HandMade, RawPixels
 from unseen.recipes.load import read_recipe
 from unseen.recipes.recipe import Recipe
@@ -26,27 +32,86 @@ def judge(
 
     `against` names other runs (a plain MAE, a nearly-unmasked twin): each becomes one more row of every table.
     """
-    recipe, manifest = read_recipe(run / "recipe.json", trust), json.loads((run / "manifest.json").read_text())
+    recipe, manifest = read_recipe(run / "recipe.json", trust), _read(run / "manifest.json")
     if not recipe.probes:
         raise UnseenError(f"the recipe of {run} names no probe", "probes are fixed before training", "add probes=(...)")
     store = Store.open(data or Path(manifest["store"]))
-    roles = load_split(store, split) if split else manifest["split"]
-    pretrained_on = set(manifest["logs"])
-    features = {PRETRAINED: load_encoder(run), RANDOM: random_twin(recipe, store, manifest["logs"])}
+    trained_on = lineage_of(run)
+    features: dict[str, FeatureMaker] = {PRETRAINED: load_encoder(run, trust=trust)}
+    features[RANDOM] = random_twin(recipe, store, manifest["logs"])
     for other in against:
-        features[other.name] = load_encoder(other)
-        pretrained_on |= set(json.loads((other / "manifest.json").read_text())["logs"])
+        features[other.name] = load_encoder(other, trust=trust)
+        trained_on |= lineage_of(other)
     features |= {"hand-made": HandMade(unit_px=recipe.unit.size), "raw pixels": RawPixels(unit_px=recipe.unit.size)}
-    source = ClipSource(store, store.log_ids(), recipe.view, cache_mb=recipe.training.cache_mb)
-    registered = {probe["hash"] for probe in json.loads((run / "probes.json").read_text())["probes"]}
     result = evaluate(
-        features, source, recipe.probes, split=roles, lineage=pretrained_on, registered=registered, ledger=run
+        features,
+        ClipSource(store, store.log_ids(), recipe.view, cache_mb=recipe.training.cache_mb),
+        recipe.probes,
+        split=roles(store, split, manifest, trained_on),
+        lineage=trained_on,
+        ledger=run,
+        registered={probe["hash"] for probe in _read(run / "probes.json")["probes"]},
+        model_digest=hashlib.blake2b((run / "encoder.safetensors").read_bytes(), digest_size=16).hexdigest(),
+        run=run.name,
+        progress=lambda line: print(line, file=sys.stderr),
     )
     (run / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
     return result
+
+
+def roles(store: Store, split: str | None, manifest: dict[str, Any], trained_on: set[str]) -> dict[str, str]:
+    """The role of each log: a split of the store, the run's own, or every log that no encoder was trained on."""
+    if split is not None:
+        return load_split(store, split)["assignment"]
+    if manifest["split"] is not None and manifest["store_digest"] == store.digest():
+        return manifest["split"]["assignment"]
+    return {log: "train" if log in trained_on else "probe" for log in store.log_ids()}
+
+
+def lineage_of(run: Path) -> set[str]:
+    """Every log that a run, or a run that it started from, was trained on."""
+    logs: set[str] = set()
+    lineage = _read(run / "lineage.json")
+    while lineage:
+        logs |= set(lineage["pretrained_on"])
+        parent = (lineage.get("init") or {}).get("lineage")
+        lineage = parent if isinstance(parent, dict) else None
+    return logs
 
 
 def random_twin(recipe: Recipe, store: Store, logs: list[str]) -> FrozenEncoder:
     """The same encoder, never trained, from another seed; a whitening stem still sees the data, as in training."""
     model = build(recipe, open_source(recipe, store, logs), seed=recipe.training.seed + 1)
     return FrozenEncoder(model.encoder, recipe.unit, recipe.normalise, recipe.view.frame_px)
+
+
+def embed_store(run: Path, data: Path, out: Path, *, trust: tuple[str, ...] = (), batch: int = 32) -> dict[str, Any]:
+    """Pooled features of every camera frame of a store: one Parquet row per frame, written whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    recipe, encoder = read_recipe(run / "recipe.json", trust), load_encoder(run, trust=trust)
+    store = Store.open(data)
+    source = ClipSource(store, store.log_ids(), recipe.view, cache_mb=0)
+    parts = []
+    for start in range(0, len(source), batch):
+        clip = source.frames(range(start, min(start + batch, len(source))))
+        parts.append(encoder(clip["image"]).pooled.numpy())
+    pooled = np.concatenate(parts)
+    table = pa.table(
+        {
+            "log_id": [source.log_ids[number] for number in source.log_of],
+            "sensor": source.sensor_of,
+            "frame_id": source.frame_id,
+            "feature": pa.FixedSizeListArray.from_arrays(pa.array(pooled.ravel()), pooled.shape[1]),
+        }
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.part")
+    pq.write_table(table, temporary, write_page_checksum=True)
+    os.replace(temporary, out)
+    return {"embeddings": str(out), "frames": len(source), "width": int(pooled.shape[1])}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())

@@ -79,16 +79,17 @@ def _source(module: str) -> ast.Module | None:
 
 
 def _recipes(module: str) -> list[str]:
-    body = _source(module).body if _source(module) else []
+    """The public functions of a module that take nothing and are annotated `-> Recipe`."""
+    tree = _source(module)
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)] if tree else []
     return [
         node.name
-        for node in body
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and _returns(node) == "Recipe"
+        for node in functions
+        if not node.name.startswith("_")
+        and not node.args.args
+        and node.returns
+        and ast.unparse(node.returns) == "Recipe"
     ]
-
-
-def _returns(function: ast.FunctionDef) -> str:
-    return ast.unparse(function.returns) if function.returns else ""
 
 
 def _find(module: str, name: str) -> tuple[str, ast.stmt | None]:

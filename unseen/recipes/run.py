@@ -65,12 +65,18 @@ def go_on(run: Path, *, data: Path | None, trust: tuple[str, ...] = ()) -> dict[
 
 
 def train(run: Path, recipe: Recipe, source: ClipSource, model: MaskedModel) -> dict[str, Any]:
-    monitor = monitor_clip(source, recipe.training.monitor_samples)
     result = fit(
-        run=run, model=model, objective=recipe.objective(), training=recipe.training, source=source, monitor=monitor
+        run=run,
+        model=model,
+        objective=recipe.objective(),
+        training=recipe.training,
+        source=source,
+        monitor=monitor_clip(source, recipe.training.monitor_samples),
+        class_names=source.store.classes("seg").names,
     )
     if result.finished:
-        save_encoder(run, model, recipe.unit, recipe.normalise, recipe.view.frame_px)
+        lineage = json.loads((run / "lineage.json").read_text())
+        save_encoder(run, model, recipe.unit, recipe.normalise, recipe.view.frame_px, lineage=lineage)
     return {"run": str(run), **result.summary()}
 
 
@@ -133,7 +139,7 @@ def record(
     source: ClipSource,
     init: Path | None,
 ) -> None:
-    """Write what the run is, on what and from what: before the first step, so that it cannot be fitted to the result."""
+    """Write what the run is, on what and from what, before the first step: so it cannot be fitted to the result."""
     probes = [{"name": probe.name, "hash": spec_hash(probe), "spec": to_json(probe)} for probe in recipe.probes]
     _write(run / "probes.json", {"registered": "before training", "probes": probes})
     _write(

@@ -1,0 +1,72 @@
+"""Every recipe of the package builds, survives its JSON, and learns on a handful of images."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from unseen.codec import from_json, to_json
+from unseen.contract import Clip, check
+from unseen.errors import UnseenError
+from unseen.models import initialise
+from unseen.recipes import outline
+from unseen.recipes.load import load_recipe
+from unseen.recipes.recipe import Recipe
+from unseen.systems.objective import VISIBLE, predict, sample_keys, total, unit_weights
+
+NAMES = sorted(name for module in outline._home_modules() for name in outline._recipes(module))
+
+
+def a_clip(recipe: Recipe, samples: int = 4) -> Clip:
+    height, width = recipe.view.crop_px or recipe.view.frame_px
+    y, x = torch.arange(height)[:, None] / 7.0, torch.arange(width) / 5.0
+    waves = [torch.sin(y * (n + 1) / 3 + x * (c + 1) / 2) for n in range(samples) for c in range(3)]
+    image = (127 + 100 * torch.stack(waves)).view(samples, 3, height, width).to(torch.uint8)
+    return Clip(image=image, sample_id=torch.arange(samples))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_builds_trains_and_survives_its_json(name) -> None:
+    recipe = load_recipe(name)
+    assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
+    objective, clip = recipe.objective(), a_clip(recipe)
+    batch = objective.batch(clip, sample_keys(clip, 0, 0))
+    check(batch, frozenset(label for label in batch.target if label.endswith(VISIBLE)))
+    model = initialise(recipe.model.build(objective.shapes(batch)), 0)
+    for part in model.modules():
+        if hasattr(part, "calibrate") and part is not model and part is not model.encoder:
+            part.calibrate(batch.input.flatten(0, 1))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    curve = []
+    for step in range(6):
+        batch = objective.batch(clip, sample_keys(clip, 0, step))
+        losses, counted = objective.losses(predict(model, batch), batch), unit_weights(batch)
+        loss = total(losses, counted, {key: value.sum() for key, value in counted.items()}, objective)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        curve.append(float(loss.detach()))
+    assert curve[-1] < curve[0]
+
+
+def test_overrides_are_typed_and_named() -> None:
+    recipe = load_recipe("mae", ("mask.ratio=0.9", "training.steps=77", "view.crop_px=[64, 64]"))
+    assert (recipe.mask.ratio, recipe.training.steps, recipe.view.crop_px) == (0.9, 77, (64, 64))
+    with pytest.raises(UnseenError, match="ratio"):
+        load_recipe("mae", ("mask.ratoi=0.9",))
+    with pytest.raises(UnseenError, match=r"steps"):
+        load_recipe("mae", ("training.steps=many",))
+
+
+def test_the_outline_knows_what_the_recipes_hold() -> None:
+    for name in NAMES:
+        module, function = outline.locate(name)
+        fields = outline._of_function(module, function)
+        assert set(fields) == set(Recipe.__dataclass_fields__)
+        assert set(fields["mask"]) == {field for field in load_recipe(name).mask.__dataclass_fields__}
+
+
+def test_a_variant_is_replace_of_another() -> None:
+    recipe = load_recipe("mae")
+    assert replace(recipe, decode=0.5) != recipe
