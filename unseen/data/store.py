@@ -246,7 +246,8 @@ class Store:
         try:
             return read_table(path)
         except (OSError, pa.ArrowException) as error:
-            self.manifest(log_id)
+            if path.name not in self.manifest(log_id)["files"]:
+                return schema(table).empty_table()
             raise UnseenError(f"cannot read {path} of log {log_id!r}: {error}") from error
 
     def _folder(self, log_id: str) -> Path:

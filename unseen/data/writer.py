@@ -178,7 +178,8 @@ class LogWriter:
         for writer in self._payload.values():
             writer.close()
         for table, rows in self._rows.items():
-            write_table(self._folder / f"{table}.parquet", rows, schema(table))
+            if rows or table in ("log", "frame", "obs"):
+                write_table(self._folder / f"{table}.parquet", rows, schema(table))
         manifest = self._folder / "manifest.json"
         manifest.write_text(json.dumps(self._manifest(), indent=1, sort_keys=True), encoding="utf-8")
         fsync(manifest)

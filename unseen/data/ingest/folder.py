@@ -12,7 +12,7 @@ from unseen.data.ingest import video
 from unseen.data.ingest.labels import resolve
 from unseen.data.ingest.listing import VIDEOS, Skip, find, natural
 from unseen.data.ingest.plan import LogPlan, Naming, make_plans
-from unseen.data.ingest.record import Outcome, Settings, record
+from unseen.data.ingest.record import Outcome, Settings, record_all, record_list
 from unseen.data.store import Store
 from unseen.errors import UnseenError
 
@@ -198,13 +198,15 @@ def _labels(plan: LogPlan, labels: str | None, src: Path) -> Path | None:
 
 def _run(plans: list[LogPlan], settings: Settings, store: Path, workers: int) -> Iterator[Outcome]:
     if workers == 1 or len(plans) == 1:
-        yield from (record(plan, settings, store) for plan in plans)
+        yield from record_all(plans, settings, store)
         return
+    size = max(1, min(16, len(plans) // (4 * workers)))
+    chunks = [plans[start : start + size] for start in range(0, len(plans), size)]
     with ProcessPoolExecutor(min(workers, len(plans)), mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(record, plan, settings, store) for plan in plans]
+        jobs = [pool.submit(record_list, chunk, settings, store) for chunk in chunks]
         try:
             for job in as_completed(jobs):
-                yield job.result()
+                yield from job.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

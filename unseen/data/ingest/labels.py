@@ -57,7 +57,7 @@ class _ImageLabels:
         if source is None:
             return "none"
         if source.member is not None:
-            return f"crc32 {self._reader.archive(source.file).getinfo(source.member).CRC}"
+            return f"crc32 {source.crc32}"
         return hashlib.sha256(source.file.read_bytes()).hexdigest()
 
     def read(self, name: str, log_id: str, seq: int) -> np.ndarray | None:

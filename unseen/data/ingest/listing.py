@@ -25,6 +25,7 @@ class Source(NamedTuple):
     file: Path  # what to open: the image, the archive or the video
     member: str | None  # inside the archive
     size: int
+    crc32: int | None = None  # of the content, as the archive's directory has it
 
     @property
     def uri(self) -> str:
@@ -148,7 +149,7 @@ def _members(path: Path, prefix: PurePosixPath) -> Iterator[Source | Skip]:
         elif member.suffix.lower() not in IMAGES:
             yield Skip(uri, f"foreign file ({member.suffix or 'no suffix'})")
         else:
-            yield Source(f"{prefix}/{member}", path, entry.filename, entry.file_size)
+            yield Source(f"{prefix}/{member}", path, entry.filename, entry.file_size, entry.CRC)
 
 
 def _hidden(path: PurePosixPath) -> bool:

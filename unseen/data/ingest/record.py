@@ -56,7 +56,22 @@ class _Shot(NamedTuple):
     shape: tuple[int, int, int]
 
 
-def record(plan: LogPlan, settings: Settings, store_path: Path) -> Outcome:
+def record_all(plans: list[LogPlan], settings: Settings, store_path: Path) -> Iterator[Outcome]:
+    """Write logs one after the other; an archive that holds several of them is opened once."""
+    reader = Reader()
+    try:
+        for plan in plans:
+            yield record(plan, settings, store_path, reader)
+    finally:
+        reader.close()
+
+
+def record_list(plans: list[LogPlan], settings: Settings, store_path: Path) -> list[Outcome]:
+    """The same for a worker process."""
+    return list(record_all(plans, settings, store_path))
+
+
+def record(plan: LogPlan, settings: Settings, store_path: Path, reader: Reader) -> Outcome:
     """Write a log, or find that it is there already. UnseenError where the store holds another log of that name."""
     store = Store.open(store_path)
     outcome = Outcome(plan.log_id, written=False, skipped=list(plan.skips))
@@ -70,7 +85,7 @@ def record(plan: LogPlan, settings: Settings, store_path: Path) -> Outcome:
         _same_or_refuse(store, plan, digest, ingest)
         outcome.classes = set(store.table("label-class", [plan.log_id])["class"].to_pylist())
         return outcome
-    shots = _shots(plan, settings, outcome)
+    shots = _shots(plan, settings, outcome, reader)
     first = next(shots, None)
     if first is None:
         return outcome
@@ -151,9 +166,8 @@ def _label(
     outcome.labels += 1
 
 
-def _shots(plan: LogPlan, settings: Settings, outcome: Outcome) -> Iterator[_Shot]:
+def _shots(plan: LogPlan, settings: Settings, outcome: Outcome, reader: Reader) -> Iterator[_Shot]:
     """The usable frames of a log in order; what is not usable is skipped by name, or refused."""
-    reader = Reader()
     counts: dict[str, int] = {}
     for item in plan.items:
         if item.source.file.suffix.lower() in VIDEOS and item.source.member is None:
@@ -173,7 +187,6 @@ def _shots(plan: LogPlan, settings: Settings, outcome: Outcome) -> Iterator[_Sho
         if settings.size is not None:
             blob, encoding, shape = _resized(decode(blob, encoding, settings.size), encoding, settings.size)
         yield _Shot(item, item.seq, *_time(item, plan.fps), blob, encoding, shape)
-    reader.close()
 
 
 def _video_shots(item: Item, settings: Settings, outcome: Outcome) -> Iterator[_Shot]:
@@ -211,16 +224,12 @@ def _time(item: Item, fps: float | None) -> tuple[int | None, str | None]:
 
 def _source_digest(plan: LogPlan, labels: LabelSource | None) -> str:
     """sha256 over names and content; members of archives count by the CRC in its directory, so nothing is unpacked."""
-    digest, reader = hashlib.sha256(), Reader()
+    digest = hashlib.sha256()
     for item in plan.items:
         source = item.source
-        if source.member is not None:
-            content = f"crc32 {reader.archive(source.file).getinfo(source.member).CRC}"
-        else:
-            content = _file_sha256(source.file)
+        content = _file_sha256(source.file) if source.member is None else f"crc32 {source.crc32}"
         label = labels.digest(source.name, plan.log_id, item.seq) if labels else ""
         digest.update(f"{source.name}:{source.size}:{content}:{label}\n".encode("utf-8", "surrogatepass"))
-    reader.close()
     return digest.hexdigest()
 
 
