@@ -51,7 +51,7 @@ def _replace(node: Any, parts: list[str], text: str, hint: Any, trust: Sequence[
     if not parts:
         return _parse(text, hint, trust, path)
     head, rest = parts[0], parts[1:]
-    if dataclasses.is_dataclass(node):
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
         hints = typing.get_type_hints(type(node))
         _known(head, [f.name for f in dataclasses.fields(node)], f"{path}: {type(node).__name__}")
         return dataclasses.replace(node, **{head: _replace(getattr(node, head), rest, text, hints[head], trust, path)})
@@ -119,7 +119,8 @@ def _leaf(value: Json, hint: Any, where: str) -> Any:
     if not plain:
         raise UnseenError(f"{where} = {value!r}", f"expected a component, {_name(hint)}")
     try:
-        return TypeAdapter(typing.Union[tuple(plain)]).validate_json(json.dumps(value), strict=True)  # noqa: UP007
+        anything: Any = typing.Union[tuple(plain)]  # noqa: UP007
+        return TypeAdapter(anything).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         raise UnseenError(f"{where} = {value!r}", f"expected {_name(hint)}: {error.errors()[0]['msg']}") from error
 

@@ -22,7 +22,7 @@ def packing(mask: Bool[Tensor, "B N"]) -> Packing:
     return Packing(index, torch.arange(most, device=mask.device) < count[:, None])
 
 
-def gather(x: Shaped[Tensor, "B N *P"], places: Packing) -> Shaped[Tensor, "B K *P"]:
+def gather(x: Shaped[Tensor, "#B N *P"], places: Packing) -> Shaped[Tensor, "B K *P"]:
     """Take the units at `places`; padding is exactly zero, whatever stands there. A leading 1 in `x` is broadcast."""
     index, live = places
     shared = x.shape[0] == 1 and len(index) > 1
@@ -38,8 +38,8 @@ def pack(x: Shaped[Tensor, "B N *P"], mask: Bool[Tensor, "B N"]) -> Shaped[Tenso
 
 
 def unpack(
-    x: Shaped[Tensor, "B K *P"], places: Packing, n: int, fill: Shaped[Tensor, "*P"]
-) -> Shaped[Tensor, "B n *P"]:
+    x: Shaped[Tensor, "B K *P"], places: Packing, n: int, fill: Shaped[Tensor, "*#F"]
+) -> Shaped[Tensor, "B {n} *P"]:
     """Put packed units back into their places among n; everywhere else stands `fill`."""
     index, live = places
     full = fill.to(x.dtype).expand(len(index), n, *x.shape[2:]).clone()

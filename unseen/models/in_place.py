@@ -44,8 +44,9 @@ class InPlace:
 
     def build(self, shapes: Shapes) -> MaskedModel:
         """The model for data of these shapes, with the weights of seed 0."""
-        if self.encoder is not None:
-            return construct(lambda: InPlaceViT(self, shapes))
+        encoder = self.encoder
+        if encoder is not None:
+            return construct(lambda: InPlaceViT(self, encoder, shapes))
         foreign = ForeignEncoder(self.backbone, shapes)
         model = construct(lambda: InPlaceBackbone(self, shapes, foreign.width))
         model.encoder = foreign
@@ -55,21 +56,21 @@ class InPlace:
 class InPlaceViT(MaskedModel):
     """A ViT over all units; heads read its final tokens at any unit, hidden or visible."""
 
-    def __init__(self, spec: InPlace, shapes: Shapes):
+    def __init__(self, spec: InPlace, encoder: ViT, shapes: Shapes):
         super().__init__()
         self.spec, self.shapes = spec, shapes
-        self.encoder = VisionTransformer(spec.encoder, shapes)
-        self.mask_token = nn.Parameter(torch.empty(1, 1, spec.encoder.width))
-        self.heads = Heads(spec.encoder.width, shapes.outputs)
+        self.encoder = VisionTransformer(encoder, shapes)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, encoder.width))
+        self.heads = Heads(encoder.width, shapes.outputs)
 
     def forward(self, x_visible: Tree, visible_mask: Tree, target_mask: Tree, metadata: Metadata | None = None) -> Tree:
         """Map [B, V, *P] to [B, T, *target], packed in unit order, by output name (a lone mask gives a lone Tensor)."""
         masks = named_masks(target_mask, self.shapes.outputs)
         batch, n_units = visible_mask.shape
         embedded = self.encoder.patch_embed(x_visible)
-        full = unpack(embedded, packing(visible_mask), n_units, self.mask_token)
+        full = unpack(embedded, packing(visible_mask), n_units, self.mask_token[0, 0])
         centre = centre_of(metadata).expand(batch, -1, -1)
-        tokens = self.encoder.run(full, centre, _live(metadata))
+        tokens = self.encoder.run(full, centre, _live(metadata))[0]
         return _heads(self.heads, tokens[:, tokens.shape[1] - n_units :], masks, target_mask)
 
 
@@ -91,8 +92,8 @@ class InPlaceBackbone(MaskedModel):
         """Map [B, V, h, w, C] to [B, T, *target], packed in unit order (a lone mask gives a lone Tensor)."""
         masks = named_masks(target_mask, self.shapes.outputs)
         grid = (metadata or {}).get("grid") or self.shapes.grid
-        patches = unpack(x_visible, packing(visible_mask), visible_mask.shape[1], self.mask_patch)
-        return _heads(self.heads, self.encoder.at_units(compose(patches, grid), grid), masks, target_mask)
+        patches = unpack(x_visible, packing(visible_mask), visible_mask.shape[1], self.mask_patch[0, 0])
+        return _heads(self.heads, self.encoder.at_units(compose(patches, grid), tuple(grid or ())), masks, target_mask)
 
 
 class ForeignEncoder(nn.Module):
@@ -147,6 +148,8 @@ class ForeignEncoder(nn.Module):
             initialise(self.spread, seed)
 
     def _fresh(self, seed: int) -> nn.Module:
+        if self.backbone is None:
+            return self.net
         with _own_generator(seed):
             return self.backbone.build()
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ def initialise(module: M, seed: int) -> M:
     return module
 
 
-def _initialise(module: nn.Module, seed: int, prefix: str) -> None:
+def _initialise(module: Any, seed: int, prefix: str) -> None:
     if hasattr(module, "reset"):
         module.reset(seed)
         return

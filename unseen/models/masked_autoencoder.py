@@ -1,6 +1,7 @@
 """Masked autoencoder: the encoder reads visible units only, a predictor fills in the hidden ones (He et al., 2022)."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,14 +30,17 @@ class MaskedAutoencoder:
 class MaskedAutoencoderModel(MaskedModel):
     """Outputs on hidden units come from the predictor, outputs on visible units from the encoder's own tokens."""
 
+    predictor: Any  # None when nothing is predicted on hidden units
+
     def __init__(self, spec: MaskedAutoencoder, shapes: Shapes):
         super().__init__()
         self.spec, self.shapes = spec, shapes
         self.encoder = VisionTransformer(spec.encoder, shapes)
         hidden = {name: output for name, output in shapes.outputs.items() if output.on == "hidden"}
         visible = {name: output for name, output in shapes.outputs.items() if output.on == "visible"}
-        self.predictor = spec.predictor.build(spec.encoder, shapes.spacing) if hidden else None
-        self.heads = Heads(self.predictor.width, hidden) if self.predictor is not None else None
+        predictor: Any = spec.predictor.build(spec.encoder, shapes.spacing) if hidden else None
+        self.predictor = predictor
+        self.heads = Heads(predictor.width if hidden else 0, hidden)
         self.visible_heads = Heads(spec.encoder.width, visible)
 
     def forward(self, x_visible: Tree, visible_mask: Tree, target_mask: Tree, metadata: Metadata | None = None) -> Tree:

@@ -1,7 +1,7 @@
 """A vision transformer that reads visible units only (Dosovitskiy et al., ICLR 2021; MAE: He et al., CVPR 2022)."""
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -30,21 +30,23 @@ class ViT:
 
     def __post_init__(self) -> None:
         check_heads("ViT", self.width, self.heads)
+        if self.depth < 1:
+            raise UnseenError(f"ViT: depth is {self.depth}", "an encoder has at least one block")
 
     @classmethod
-    def tiny(cls, **changes: Any) -> Self:
+    def tiny(cls, **changes: Any) -> "ViT":
         return cls(**{"width": 192, "depth": 12, "heads": 3} | changes)
 
     @classmethod
-    def small(cls, **changes: Any) -> Self:
+    def small(cls, **changes: Any) -> "ViT":
         return cls(**{"width": 384, "depth": 12, "heads": 6} | changes)
 
     @classmethod
-    def base(cls, **changes: Any) -> Self:
+    def base(cls, **changes: Any) -> "ViT":
         return cls(**{"width": 768, "depth": 12, "heads": 12} | changes)
 
     @classmethod
-    def large(cls, **changes: Any) -> Self:
+    def large(cls, **changes: Any) -> "ViT":
         return cls(**{"width": 1024, "depth": 24, "heads": 16} | changes)
 
     def build(self, shapes: Shapes) -> "VisionTransformer":
@@ -54,6 +56,9 @@ class ViT:
 
 class VisionTransformer(nn.Module):
     """Tokens for the units that it is given; state dict with timm's names. See `ViT` for the settings."""
+
+    cls_token: nn.Parameter | None
+    pos_embed: nn.Parameter | None
 
     def __init__(self, spec: ViT, shapes: Shapes):
         super().__init__()
@@ -79,27 +84,28 @@ class VisionTransformer(nn.Module):
         `centre` are the coordinates of these very units; units that are not `live` are padding and are never read.
         With `layers`, a list: the output of each named block, through the same final norm. Block -1 is the last.
         """
-        return self.run(self.patch_embed(x_visible), centre, live, layers)
+        outputs = self.run(self.patch_embed(x_visible), centre, live, (-1,) if layers is None else layers)
+        return outputs[0] if layers is None else outputs
 
     def run(
         self,
         tokens: Float[Tensor, "B V D"],
         centre: Float[Tensor, "B V C"],
         live: Bool[Tensor, "B V"] | None = None,
-        layers: tuple[int, ...] | None = None,
-    ) -> Tensor | list[Tensor]:
-        """The same from embedded units, positions not yet added."""
-        wanted = [self._layer(layer) for layer in layers or ()]
+        layers: tuple[int, ...] = (-1,),
+    ) -> list[Tensor]:
+        """The same from embedded units, positions not yet added: a list of the layers' outputs."""
+        wanted = [self._layer(layer) for layer in layers]
         x = tokens + self.positions(centre)
         if self.cls_token is not None:
-            x = torch.cat([self.class_row().expand(x.shape[0], 1, -1).to(x.dtype), x], dim=1)
+            x = torch.cat([self._class_row(self.cls_token).expand(x.shape[0], 1, -1).to(x.dtype), x], dim=1)
             live = join_live([(None, 1), (live, tokens.shape[1])], x)
         outputs = {}
         for number, block in enumerate(self.blocks):
             x = call(block, x, live, recompute=self.recompute)
             if number in wanted:
                 outputs[number] = self.norm(x)
-        return self.norm(x) if layers is None else [outputs[number] for number in wanted]
+        return [outputs[number] for number in wanted]
 
     def positions(self, centre: Float[Tensor, "B V C"]) -> Float[Tensor, "B V D"]:
         """What is added to the embedding of a unit at `centre`."""
@@ -107,9 +113,9 @@ class VisionTransformer(nn.Module):
             return sincos(centre, self.spacing, self.spec.width)
         return look_up(self.pos_embed[0, int(self.spec.class_token) :], self.spec.table, centre, self.spacing)
 
-    def class_row(self) -> Float[Tensor, "1 1 D"]:
+    def _class_row(self, token: Float[Tensor, "1 1 D"]) -> Float[Tensor, "1 1 D"]:
         """The class token with its position: a learned table has a row for it, sin-cos adds nothing (as MAE)."""
-        return self.cls_token if self.pos_embed is None else self.cls_token + self.pos_embed[:, :1]
+        return token if self.pos_embed is None else token + self.pos_embed[:, :1]
 
     def _layer(self, layer: int) -> int:
         if not -self.spec.depth <= layer < self.spec.depth:

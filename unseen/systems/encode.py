@@ -102,8 +102,9 @@ def save_encoder(
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    spec = model.spec.encoder if getattr(model.spec, "encoder", None) is not None else model.spec.backbone
-    shapes: Shapes = model.shapes
+    trained: Any = model
+    spec = getattr(trained.spec, "encoder", None) or trained.spec.backbone
+    shapes: Shapes = trained.shapes
     card = {
         "format": FORMAT,
         "version": VERSION,
@@ -115,7 +116,7 @@ def save_encoder(
         "pixel_order": "a unit holds (row, column, channel); patch_embed.proj.weight holds (channel, row, column)",
         "lineage": lineage or {},
     }
-    state = {name: value.detach().cpu().contiguous() for name, value in model.encoder.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in trained.encoder.state_dict().items()}
     _write(folder / "encoder.safetensors", save(state, metadata={"format": FORMAT}))
     _write(folder / "encoder.json", json.dumps(card, indent=1).encode())
 

@@ -53,13 +53,15 @@ def export(
 
 def _write_timm(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
     """For `timm.create_model("local-dir:FOLDER")`."""
-    encoder, grid, (rows, columns, channels) = _vit(frozen)
+    encoder, grid, unit = _vit(frozen)
+    rows, columns, channels = unit
     spec = encoder.spec
     if not math.isclose(spec.norm_eps, TIMM_EPS):
         raise UnseenError(f"norm_eps is {spec.norm_eps}", f"timm's ViT has {TIMM_EPS}", "export to onnx")
     _save(to_timm(encoder, grid), folder)
+    size = [grid[0] * rows, grid[1] * columns]
     arguments = {
-        "img_size": [grid[0] * rows, grid[1] * columns],
+        "img_size": size,
         "patch_size": [rows, columns],
         "in_chans": channels,
         "embed_dim": spec.width,
@@ -71,7 +73,7 @@ def _write_timm(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
         "fc_norm": False,  # the final norm comes before pooling, as here
     }
     name = TIMM_NAMES.get(spec.width, "vit_base") + "_patch16_224"  # a registered name; the arguments say the rest
-    data = {"input_size": [channels, *arguments["img_size"]], "num_classes": 0, **_statistics(frozen.normalise)}
+    data = {"input_size": [channels, *size], "num_classes": 0, **_statistics(frozen.normalise)}
     card = {"architecture": name, "num_classes": 0, "model_args": arguments, "pretrained_cfg": data}
     (folder / "config.json").write_text(json.dumps(card, indent=1))
     return {"grid": list(grid)}
@@ -118,7 +120,7 @@ def _write_onnx(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
     sizes = _sizes(frozen)
     example = _image(2, frozen.encoder.unit[-1], *sizes[0])
     with _quiet():
-        torch.onnx.export(
+        program: Any = torch.onnx.export(
             model,
             (example,),
             dynamo=True,
@@ -126,7 +128,8 @@ def _write_onnx(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
             input_names=["image"],
             output_names=["pooled", "units"],
             verbose=False,
-        ).save(str(path))
+        )
+        program.save(str(path))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     difference, scale = 0.0, 0.0
     for batch, size in enumerate(sizes, start=1):

@@ -4,6 +4,8 @@ Ours differ in the decoder only, and hold no table where positions are computed.
 channel) by all of us, the patch convolution as (channel, row, column).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ TABLES = ("pos_embed", "decoder_pos_embed")
 
 def to_timm(encoder: VisionTransformer, grid: tuple[int, int]) -> dict[str, Tensor]:
     """The encoder as timm's ViT stores it: a patch convolution, and a position table for this grid."""
-    stem = encoder.patch_embed
+    stem: Any = encoder.patch_embed
     state = {name: value.detach().clone() for name, value in encoder.state_dict().items()}
     if hasattr(stem, "fold"):
         state = {name: value for name, value in state.items() if not name.startswith("patch_embed.")}
@@ -66,7 +68,7 @@ def from_official(state: dict[str, Tensor], head_prefix: str | None) -> dict[str
 
 def head_prefix(model: MaskedAutoencoderModel, head: str | None) -> str:
     """Where the head of one hidden output stands in our state dict."""
-    names = [] if model.heads is None else list(model.heads.shapes)
+    names = list(model.heads.shapes)
     if head is None and len(names) == 1:
         head = names[0]
     if head not in names:

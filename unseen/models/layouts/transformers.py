@@ -51,7 +51,9 @@ def is_transformers(state: dict[str, Tensor]) -> bool:
 
 def to_official_names(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The state under official names, with fused qkv, and the keys that the allow-list lets fall."""
-    out, unknown, ignored = {}, [], []
+    out: dict[str, Tensor] = {}
+    unknown: list[str] = []
+    ignored: list[str] = []
     for name, value in state.items():
         bare = name.removeprefix("vit.")
         official = _outer(bare) or _inner(bare)
