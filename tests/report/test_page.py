@@ -114,6 +114,11 @@ def test_what_is_missing_is_said(make_run, tmp_path):
     assert not re.search(r"<(td|dd|th)[^>]*>\s*</\1>", (tmp_path / "report.html").read_text())
 
 
+def test_a_run_without_a_split_says_that_nothing_is_held_out(make_run, tmp_path):
+    said = words(read(report([make_run(manifest={"split": None})], tmp_path / "report.html")))
+    assert "nothing is held out" in said
+
+
 def test_no_cell_is_blank_when_everything_is_there(make_run, tmp_path):
     text = report([make_run(), make_run("b")], tmp_path / "report.html").read_text()
     assert not re.search(r"<(td|dd)[^>]*>\s*</\1>", text)

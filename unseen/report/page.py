@@ -49,6 +49,7 @@ def _run_view(run: RunFolder, anchor: str) -> dict[str, Any]:
         "classes": _classes(run.monitor),
         "probes": [probe_view(probe) for probe in evaluation.get("probes") or []],
         "split": _split(run.manifest),
+        "no_split": run.manifest is not None and run.manifest.get("split", "") is None,
         "manifest": _pretty(run.manifest),
         "lineage": _pretty(run.lineage),
         "recipe": _pretty(run.recipe),

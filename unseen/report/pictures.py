@@ -65,8 +65,8 @@ def pipeline(image: Image, prediction: Image, hidden: Bool[Tensor, "N"], unit: P
     error = _error(image, prediction, hidden, unit)
     share = f"{int(hidden.sum())} of {hidden.numel()} hidden"
     side, high = 168, round(168 * image.shape[0] / image.shape[1])
-    encoder = _box("ViT", f"reads {len(strip)} patches", side, high)
-    predictor = _box("decoder", f"fills {int(hidden.sum())} places", side, high)
+    encoder = _box("features", f"of {len(strip)} patches", side, high)
+    predictor = _box("contents", f"for {int(hidden.sum())} places", side, high)
     panels = [
         ("1 frame of a log", f"{image.shape[1]} x {image.shape[0]} px", _picture(image, side, high)),
         ("2 units", f"patches of {unit.size[0]} x {unit.size[1]} px", _picture(_apart(values, units), side, high)),
