@@ -1,4 +1,4 @@
-"""Ingest: what people have comes in as recorded; what is broken is named and counted; a kill leaves nothing half-done."""
+"""Ingest: what people have comes in as recorded, what is broken is named, and a kill leaves nothing half-done."""
 
 import io
 import os
@@ -80,7 +80,7 @@ def test_again_is_a_no_op_and_a_change_is_an_error(tmp_path):
     with pytest.raises(UnseenError, match="what was asked for"):
         ingest_folder(src, tmp_path / "store", size=(8, 8))
     tree(src, {"b/1.jpg": jpeg()})
-    with pytest.raises(UnseenError, match="'b' is in the store already.*the source now differs"):
+    with pytest.raises(UnseenError, match=r"'b' is in the store already.*the source now differs"):
         ingest_folder(src, tmp_path / "store")
 
 
@@ -152,7 +152,7 @@ def test_hostile_archives_are_harmless(tmp_path):
     assert result.written == ["a/ok"]
     assert not list(tmp_path.glob("*evil*")) and len(list(tmp_path.iterdir())) == 2
     damaged = bytearray((src / "a.zip").read_bytes())
-    place = damaged.index(names["ok/1.jpg"][50:80])
+    place = damaged.index(names["ok/1.jpg"][-60:-30])
     damaged[place] ^= 0xFF
     (tmp_path / "damaged.zip").write_bytes(damaged)
     with zipfile.ZipFile(tmp_path / "damaged.zip", "a") as out:
@@ -342,13 +342,13 @@ def test_inspection_tells_counts_unknowns_and_shows_pictures(tmp_path):
 
 
 def test_real_archives_come_in_by_arguments_alone(shared_data, tmp_path):
-    names = "sky building pole road pavement tree sign fence car pedestrian bicyclist void".split()
+    names = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"]
     result = ingest_folder(
         shared_data / "camvid" / "0006R0_frames.zip",
         tmp_path / "store",
         pattern=r"(?P<log_id>[^/_]+)_(?P<seq>\d+)\.",
         labels="{log_id}_labels.npz",
-        classes=names,
+        classes=[*names, "void"],
         ignore="void",
     )
     assert (result.written, result.frames, result.labels, result.skipped) == (["0006R0"], 101, 101, [])

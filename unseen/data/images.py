@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Shaped
 from torch import Tensor
 
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 1 << 27  # 134 megapixels: above it a file is a mistake or a bomb
 
 
@@ -28,14 +29,15 @@ class BadImage(ValueError):
 
 def examine(blob: bytes) -> ImageInfo:
     """Decode an image once to the end; BadImage where it is empty, foreign, truncated, corrupt or too large."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     if not blob:
         raise BadImage("empty file")
+    Image.init()  # or Pillow does not know the formats that it is restricted to
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(blob), formats=("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF")) as image:
+            with Image.open(io.BytesIO(blob), formats=_FORMATS) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise BadImage("too many pixels")
@@ -44,7 +46,7 @@ def examine(blob: bytes) -> ImageInfo:
         pixels = decode(blob, encoding)
     except BadImage:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise BadImage("not an image") from None
     except Image.DecompressionBombError:
         raise BadImage("too many pixels") from None
