@@ -142,13 +142,13 @@ def test_what_json_cannot_hold_is_refused(value):
 )
 def test_one_value_is_replaced(path, text, read):
     before = to_json(TREE)
-    assert read(replace_at(TREE, path, text))
+    assert read(replace_at(TREE, {path: text}))
     assert to_json(TREE) == before
 
 
 def test_a_component_is_replaced_whole():
     text = json.dumps(to_json(Other(ratio=0.1)))
-    assert replace_at(TREE, "either", text, trust=HERE).either == Other(ratio=0.1)
+    assert replace_at(TREE, {"either": text}, trust=HERE).either == Other(ratio=0.1)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_component_is_replaced_whole():
 )
 def test_a_wrong_replacement_is_refused(path, text, match):
     with pytest.raises(UnseenError, match=match):
-        replace_at(TREE, path, text)
+        replace_at(TREE, {path: text})
 
 
 def test_it_needs_no_torch():

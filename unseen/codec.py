@@ -10,7 +10,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from unseen.errors import UnseenError
@@ -39,31 +39,43 @@ def from_json(value: Json, trust: Sequence[str] = ()) -> Any:
     return _decode(value, Any, trust, "recipe")
 
 
-def replace_at(node: Any, path: str, text: str, *, trust: Sequence[str] = ()) -> Any:
-    """A copy of the tree with one value changed, as in `--set mask.ratio=0.9`.
+def replace_at(node: Any, changes: Mapping[str, str], *, trust: Sequence[str] = ()) -> Any:
+    """A copy of the tree with some values changed, as in `--set mask.ratio=0.9`.
 
-    `path` names fields, keys of dicts and indices of tuples, joined by dots; `text` is JSON, or a bare string.
+    `changes` maps paths (fields, keys of dicts and indices of tuples, joined by dots) to JSON or bare strings. All
+    changes of one node are made at once, so that two values which must agree may change together.
     """
-    return _replace(node, path.split("."), text, Any, trust, path)
+    return _replace(node, {path: (path.split("."), text) for path, text in changes.items()}, Any, trust)
 
 
-def _replace(node: Any, parts: list[str], text: str, hint: Any, trust: Sequence[str], path: str) -> Any:
-    if not parts:
-        return _parse(text, hint, trust, path)
-    head, rest = parts[0], parts[1:]
+def _replace(node: Any, changes: dict[str, tuple[list[str], str]], hint: Any, trust: Sequence[str]) -> Any:
+    below: dict[str, dict[str, tuple[list[str], str]]] = {}
+    for path, (parts, text) in changes.items():
+        if not parts:
+            return _parse(text, hint, trust, path)
+        _known(parts[0], _names_in(node, path), f"{path}: {type(node).__name__}")
+        below.setdefault(parts[0], {})[path] = (parts[1:], text)
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
         hints = typing.get_type_hints(type(node))
-        _known(head, [f.name for f in dataclasses.fields(node)], f"{path}: {type(node).__name__}")
-        return dataclasses.replace(node, **{head: _replace(getattr(node, head), rest, text, hints[head], trust, path)})
+        new = {name: _replace(getattr(node, name), inner, hints[name], trust) for name, inner in below.items()}
+        return dataclasses.replace(node, **new)
     if isinstance(node, dict):
-        _known(head, node, f"{path}: the dict")
-        return node | {head: _replace(node[head], rest, text, _item(hint, dict, 1), trust, path)}
+        return node | {k: _replace(node[k], inner, _item(hint, dict, 1), trust) for k, inner in below.items()}
+    items = list(node)
+    for index, inner in below.items():
+        items[int(index)] = _replace(items[int(index)], inner, _item(hint, tuple, int(index)), trust)
+    return type(node)(items)
+
+
+def _names_in(node: Any, path: str) -> list[str]:
+    """What a path may name inside a node."""
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        return [field.name for field in dataclasses.fields(node)]
+    if isinstance(node, dict):
+        return list(node)
     if isinstance(node, (tuple, list)):
-        _known(head, [str(i) for i in range(len(node))], f"{path}: the tuple")
-        items = list(node)
-        items[int(head)] = _replace(items[int(head)], rest, text, _item(hint, tuple, int(head)), trust, path)
-        return type(node)(items)
-    raise UnseenError(f"{path}: {node!r} has no {head!r} inside", "the path must end where the value is")
+        return [str(index) for index in range(len(node))]
+    raise UnseenError(f"{path}: {node!r} has nothing inside", "the path must end where the value is")
 
 
 def _parse(text: str, hint: Any, trust: Sequence[str], path: str) -> Any:

@@ -4,6 +4,8 @@ Nothing heavy is imported here; each function brings in what it needs once its c
 """
 
 import shutil
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,40 +58,58 @@ def ingest(
     /,
     *,
     pattern: str | None = None,
+    class_folders: bool = False,
+    independent: int | None = None,
     sidecar: Path | None = None,
-    labels: Path | None = None,
+    key: str | None = None,
+    columns: dict[str, str] = {},  # noqa: B006 - never changed
+    labels: str | None = None,
+    label_suffix: str = "",
+    classes: tuple[str, ...] = (),
+    ignore: str | None = None,
+    small: tuple[str, ...] = (),
+    fps: str | None = None,
+    every: int = 1,
     size: tuple[int, int] | None = None,
-    fps: float | None = None,
+    modality: str = "camera",
     workers: int = 2,
     strict: bool = False,
 ) -> Result:
     """Copy recordings into a store, log by log; what cannot be read is named and counted.
 
     Args:
-        format: how the source is laid out; `folder`: a folder or zip of frames, or a video, is one log.
+        format: how the source is laid out; `folder`: each folder, zip and video below `src` is a log.
         src: the source.
         store: the store to create or to add to.
-        pattern: regular expression with (?P<log_id>...) and (?P<seq>...) where folders do not say which log a file is.
+        pattern: regular expression over paths with (?P<log_id>...) and (?P<seq>...), where folders do not tell the log.
+        class_folders: the innermost folder of an image is its class, not its log.
+        independent: the images are unrelated stills; deal them into this many logs by a hash of their names.
         sidecar: CSV with one row per log or per file: route, date, site, weather, rig, class and so on.
-        labels: label images (folder, zip or npz) with the names of the frames.
+        key: the column of the sidecar that names logs or files.
+        columns: field and its column of the sidecar, where names differ, e.g. log_id track_id class class_id.
+        labels: class ids of each frame: a folder or zip of images, or an npz; {log_id} may stand in the path.
+        label_suffix: what a label image's name has after the frame's.
+        classes: names of the class ids, from 0.
+        ignore: the class that is never scored.
+        small: classes of small or sparse things.
+        fps: frames per second, or the sidecar's column that holds it; without it times stay unknown.
+        every: take each n-th frame.
         size: height and width to re-encode frames to, once; by default bytes stay as recorded.
-        fps: frames per second, where the source does not say; without it times stay unknown.
+        modality: camera or thermal.
         workers: processes.
         strict: refuse a source with unreadable files instead of skipping them.
     """
     from unseen.data.ingest.folder import ingest_folder
 
-    return ingest_folder(
-        Path(src),
-        Path(store),
-        pattern=pattern,
-        sidecar=sidecar,
-        labels=labels,
-        size=size,
-        fps=fps,
-        workers=workers,
-        strict=strict,
-    )
+    options = {name: value for name, value in locals().items() if name not in ("format", "src", "store")}
+    options.pop("ingest_folder")
+    done = ingest_folder(Path(src), Path(store), **options)
+    for warning in done.warnings:
+        _say(warning)
+    skipped = sum(done.skipped_by_reason.values())
+    _say(f"{len(done.written)} logs, {done.frames} frames, {done.labels} labels; {len(done.present)} logs were there; "
+         f"{skipped} files skipped {done.skipped_by_reason or ''}")  # fmt: skip
+    return asdict(done)
 
 
 def inspect(store: Path, /, *, verify: bool = False, out: Path | None = None) -> Result:
@@ -98,16 +118,22 @@ def inspect(store: Path, /, *, verify: bool = False, out: Path | None = None) ->
     Args:
         store: the store.
         verify: read every byte against its checksum; exit code 1 where one does not match.
-        out: where to write the contact sheet.
+        out: where to write the contact sheet; by default inspection.html in the store.
     """
+    _check_store(Path(store), None)
     from unseen.data.inspect import inspect_store
+    from unseen.data.store import Store
+    from unseen.report.contact_sheet import contact_sheet
 
-    found = inspect_store(Path(store), verify=verify)
-    if out is not None:
-        from unseen.report.contact_sheet import contact_sheet
-
-        contact_sheet(found, Path(out))
-    return found
+    found = inspect_store(Store.open(store), verify=verify)
+    found["page"] = str(contact_sheet(found, Path(out) if out else Path(store) / "inspection.html"))
+    found.pop("thumbnails")
+    for log in found["logs"]:
+        _say("  ".join(f"{name} {value}" for name, value in log.items() if value not in (None, {}, [])))
+    for problem in found.get("problems", []):
+        _say(f"PROBLEM {problem}")
+    _say(f"{found['counts']}; contact sheet: {found['page']}")
+    return found | {"exit": 1 if found.get("problems") else 0}
 
 
 def split(
@@ -127,19 +153,24 @@ def split(
     Args:
         store: the store to split.
         name: the split's name; it is kept in the store.
-        by: link keys: logs that share a value of any of them stay together.
-        train: logs (or `key=value`) for pretraining; where none of the three is named, groups are drawn by `share`.
+        by: link keys (log_id, route, date, rig, ...): logs that share a value of any of them stay together.
+        train: logs, or patterns of log names, for pretraining. Where none of the three is named, groups are drawn.
         probe: logs whose labels may train probes.
         test: logs that no choice may see.
-        share: of the groups that are drawn: train, probe, test.
+        share: of the frames that are drawn: train, probe, test.
         seed: of the draw.
     """
     from unseen.data.splits import split_store
     from unseen.data.store import Store
 
-    roles = {role: value for role, value in (("train", train), ("probe", probe), ("test", test)) if value}
-    shares = dict(zip(("train", "probe", "test"), share, strict=True))
-    return split_store(Store.open(Path(store)), name, by=by, assign=roles, shares=shares, seed=seed)
+    _check_store(Path(store), None)
+    named = {role: list(logs) for role, logs in (("train", train), ("probe", probe), ("test", test)) if logs}
+    drawn = None if named else dict(zip(("train", "probe", "test"), share, strict=True))
+    made = split_store(Store.open(store), name, by=by, assignment=named or None, fractions=drawn, seed=seed)
+    for warning in made.warnings:
+        _say(warning)
+    _say(", ".join(f"{role}: {len(made.logs(role))} logs" for role in ("train", "probe", "test")))
+    return asdict(made)
 
 
 def pretrain(
@@ -282,7 +313,7 @@ def demo(*, out: Path = Path(".demo"), seed: int = 0) -> Result:
     pretrain("apron", data=store, out=run, split="demo", set=(f"training.seed={seed}",))
     evaluate(run)
     page = report(run)
-    print(f"the report lies at {page['report']}")
+    _say(f"the report lies at {page['report']}")
     return {"store": str(store), "run": str(run), **page}
 
 
@@ -295,6 +326,10 @@ def load_encoder(run: Path, /, *, trust: tuple[str, ...] = ()) -> "FrozenEncoder
     from unseen.systems.encode import load_encoder as load
 
     return load(Path(run), trust=trust)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _check_store(path: Path, split: str | None) -> None:

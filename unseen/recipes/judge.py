@@ -62,7 +62,7 @@ def judge(
 def roles(store: Store, split: str | None, manifest: dict[str, Any], trained_on: set[str]) -> dict[str, str]:
     """The role of each log: a split of the store, the run's own, or every log that no encoder was trained on."""
     if split is not None:
-        return load_split(store, split)["assignment"]
+        return load_split(store, split).assignment
     if manifest["split"] is not None and manifest["store_digest"] == store.digest():
         return manifest["split"]["assignment"]
     return {log: "train" if log in trained_on else "probe" for log in store.log_ids()}

@@ -22,10 +22,8 @@ def load_recipe(reference: str | Path | Recipe, overrides: tuple[str, ...] = (),
         recipe = getattr(import_module(module), function)()
     if not (is_dataclass(recipe) and isinstance(recipe, Recipe)):
         raise UnseenError(f"{reference} returned {type(recipe).__name__}", "a recipe function returns a Recipe")
-    for assignment in overrides:
-        path, _, value = assignment.partition("=")
-        recipe = replace_at(recipe, path, value)
-    return recipe
+    changes = dict(assignment.split("=", 1) for assignment in overrides)
+    return replace_at(recipe, changes, trust=trust) if changes else recipe
 
 
 def read_recipe(path: Path, trust: tuple[str, ...] = ()) -> Recipe:

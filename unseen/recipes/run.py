@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import sys
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,8 @@ def start(
     logs, splits = training_logs(store, split)
     source = open_source(recipe, store, logs)
     model = build(recipe, source)
-    matched = load_init(model, init) if init else None
-    if matched:
-        print(matched)
+    if init:
+        print(load_init(model, init), file=sys.stderr)
     out.mkdir(parents=True, exist_ok=True)
     write_recipe(recipe, out / "recipe.json")
     record(out, recipe, store, logs, splits, source, init)
@@ -72,7 +72,7 @@ def train(run: Path, recipe: Recipe, source: ClipSource, model: MaskedModel) -> 
         training=recipe.training,
         source=source,
         monitor=monitor_clip(source, recipe.training.monitor_samples),
-        class_names=source.store.classes("seg").names,
+        class_names=source.store.classes("seg").names if source.store.has_classes("seg") else (),
     )
     if result.finished:
         lineage = json.loads((run / "lineage.json").read_text())
@@ -86,10 +86,9 @@ def training_logs(store: Store, split: str | None) -> tuple[list[str], dict[str,
         print(f"no split named: training on all {len(store.log_ids())} logs, nothing is held out", file=sys.stderr)
         return store.log_ids(), None
     roles = load_split(store, split)
-    logs = sorted(log for log, role in roles["assignment"].items() if role == "train")
-    if not logs:
+    if not roles.logs("train"):
         raise UnseenError(f"split {split!r} gives no log the role train", "pretraining reads the role train only")
-    return logs, roles
+    return roles.logs("train"), asdict(roles)
 
 
 def open_source(recipe: Recipe, store: Store, logs: list[str]) -> ClipSource:
