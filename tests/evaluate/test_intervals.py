@@ -95,5 +95,6 @@ def test_inside_recordings_resamples_blocks_of_each_log():
     assert wide["high"] - wide["low"] > 1.5 * (narrow["high"] - narrow["low"])
     assert list(wide["per_log"]) == ["b", "a"]
     assert "inside these recordings only" in wide["method"]
-    same = inside_recordings(metric, frames, log_of, minus=frames)
+    same = inside_recordings(metric, frames, log_of, minus=frames, block=5)
     assert same["low"] == same["high"] == 0
+    assert inside_recordings(metric, frames, log_of, block=10) is None  # three blocks a log

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, Shaped, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from unseen.contract import Clip
 from unseen.errors import UnseenError
@@ -43,12 +43,13 @@ class Frozen(NamedTuple):
 
 def extract(name: str, maker: FeatureMaker, source: Source, indices: np.ndarray, batch: int) -> Frozen:
     """Run one feature maker over whole frames. UnseenError when it gives anything that is not finite."""
+    device = device_of(maker)
     pooled: list[Tensor] = []
     units: list[Tensor] = []
     grid, dtype = (0, 0), torch.float32
     for part in _batches(indices, batch):
         with torch.inference_mode():
-            made = maker(source.frames(part)["image"])
+            made = maker(source.frames(part)["image"].to(device))
         if not torch.isfinite(made.units).all() or not torch.isfinite(made.pooled).all():
             raise UnseenError(f"the features of {name!r} are not finite", "", "look at the training curve of this run")
         if not units and made.units[0].numel() * 4 * len(indices) > FLOAT32_BYTES:
@@ -62,6 +63,12 @@ def extract(name: str, maker: FeatureMaker, source: Source, indices: np.ndarray,
             f"the features of {name!r} exceed float16", "large tables are kept as float16", "use fewer frames"
         )
     return Frozen(torch.cat(pooled).clone(), table, grid)
+
+
+def device_of(maker: object) -> torch.device:
+    """Where a module has its parameters; anything else computes on the CPU."""
+    parameters = maker.parameters() if isinstance(maker, nn.Module) else iter(())
+    return next((p.device for p in parameters), torch.device("cpu"))
 
 
 def pool(frozen: Frozen, how: Pool) -> Float[Tensor, "F D2"]:

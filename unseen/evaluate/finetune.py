@@ -7,6 +7,7 @@ folds of the few frames themselves.
 
 import copy
 import math
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from unseen.contract import Clip
-from unseen.evaluate.features import Source, unit_shares
+from unseen.evaluate.features import Source, device_of, unit_shares
 from unseen.evaluate.folds import frame_draws, inner_folds
 from unseen.evaluate.linear import best_of, class_weights
 from unseen.evaluate.metrics import Counts, mean_iou
@@ -33,8 +34,9 @@ class Segmenter(nn.Module):
         super().__init__()
         self.encoder = copy.deepcopy(frozen.encoder).requires_grad_(True)
         self.unit, self.normalise = frozen.unit, frozen.normalise
-        width = frozen(torch.zeros(1, *size, dtype=torch.uint8)).units.shape[-1]
-        self.head = nn.Linear(width, n_classes)
+        device = device_of(frozen)
+        width = frozen(torch.zeros(1, *size, dtype=torch.uint8, device=device)).units.shape[-1]
+        self.head = nn.Linear(width, n_classes, device=device)
         draw = normal(keys(seed, torch.zeros(1, dtype=torch.int64), 0, "head"), n_classes * width)
         with torch.no_grad():
             self.head.weight.copy_(0.01 * draw.view(n_classes, width))
@@ -42,7 +44,7 @@ class Segmenter(nn.Module):
 
     def forward(self, clip: Clip) -> tuple[Float[Tensor, "B N K"], tuple[int, int]]:
         """Scores per unit, and the grid of the units."""
-        clip = apply(self.normalise, clip)
+        clip = apply(self.normalise, _moved(clip, self.head.weight.device))
         if isinstance(self.encoder, ForeignEncoder):
             maps = self.encoder(clip["image"])
             return self.head(maps.flatten(2).mT), (maps.shape[2], maps.shape[3])
@@ -109,7 +111,7 @@ def train(
             group["lr"] = group["peak"] * schedule(step, probe.steps, probe.warmup)
         crops, truth = crop(clip, labels, probe, seed, step)
         scores, grid = model(crops)
-        h = unit_shares(truth.numpy(), grid, len(plan.names)) * weight
+        h = (unit_shares(truth.numpy(), grid, len(plan.names)) * weight).to(scores.device)
         loss = -(h * scores.log_softmax(dim=-1)).sum() / h.sum().clamp(min=1e-6)
         optimiser.zero_grad()
         loss.backward()
@@ -123,7 +125,7 @@ def predict(plan: Plan, model: Segmenter, source: Source, places: Int64[np.ndarr
     """Class of every pixel of whole frames, one after the other."""
     for start in range(0, len(places), 16):
         scores, grid = model(source.frames(plan.indices[places[start : start + 16]]))
-        yield from upsampled(scores, grid, plan.labels.shape[1:]).numpy()
+        yield from upsampled(scores, grid, plan.labels.shape[1:]).cpu().numpy()
 
 
 def crop(clip: Clip, labels: Tensor, probe: FineTune, seed: int, step: int) -> tuple[Clip, Tensor]:
@@ -152,3 +154,8 @@ def schedule(step: int, steps: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _moved(clip: Clip, device: torch.device) -> Clip:
+    names = ("image", "region_px", "frame_mean", "frame_std")
+    return cast(Clip, {name: clip[name].to(device) for name in names if name in clip})  # type: ignore[literal-required]

@@ -15,6 +15,7 @@ from unseen.evaluate.probes import Aggregate
 from unseen.randomness import keys, uniform
 
 BOOTSTRAP_LOGS, T_LOGS = 20, 5
+FEWEST_BLOCKS = 5  # of a recording whose blocks are resampled
 Metric = Callable[[Counts], np.ndarray]  # counts with free leading axes -> values on those axes
 
 
@@ -87,16 +88,19 @@ def inside_recordings(
     seed: int = 0,
     draws: int = 1000,
     level: float = 0.95,
-) -> dict:
+) -> dict | None:
     """Spread of the mean over logs when blocks of consecutive frames are resampled inside each log.
 
     `frames` [F, ...] are counts per frame in time order and `log_of` [F] the log of each. This says how much the value
-    depends on which frames of THESE recordings were taken; it says nothing about another recording.
+    depends on which frames of THESE recordings were taken; it says nothing about another recording. None where
+    a log has fewer than five blocks.
     """
     per_log = {}
     for number, log in enumerate(dict.fromkeys(log_of)):
         own = np.flatnonzero(log_of == log)
         edges = np.arange(0, len(own), block)
+        if len(edges) < FEWEST_BLOCKS:
+            return None
         weight = resample(len(edges), draws, seed + number)
         value = metric(total(_blocks(frames, own, edges), weight))
         if minus is not None:

@@ -5,6 +5,7 @@ probe's own metric, at the level of units. No test log is ever seen here.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,12 +33,13 @@ class Examples(NamedTuple):
         return Examples(self.x[place], self.h[place], self.fold[keep])
 
 
-class Linear(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Linear:
     weight: Float[Tensor, "D K"]
     bias: Float[Tensor, "K"]
     chosen: float  # the penalty
 
-    def __call__(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B K"]:
+    def __call__(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... K"]:
         return x.float() @ self.weight + self.bias
 
 

@@ -1,7 +1,7 @@
 """k nearest neighbours on frozen features: cosine, votes exp(s / T) (Wu et al., CVPR 2018; DINO's T = 0.07)."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,8 @@ from unseen.evaluate.linear import Examples, Score, choose
 KS = (1, 5, 10, 20, 50, 100, 200)
 
 
-class Neighbours(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Neighbours:
     mean: Float[Tensor, "D"]
     scale: Float[Tensor, "D"]
     bank: Float[Tensor, "n D"]
@@ -23,14 +24,14 @@ class Neighbours(NamedTuple):
     chosen: int  # k
     temperature: float
 
-    def __call__(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B K"]:
+    def __call__(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... K"]:
         query = F.normalize((x.float() - self.mean) * self.scale, dim=-1)
         return vote(query @ self.bank.T, self.label, self.n_classes, self.chosen, self.temperature)
 
 
 def vote(
-    similarity: Float[Tensor, "*B n"], label: Int64[Tensor, "n"], n_classes: int, k: int, temperature: float = 0.07
-) -> Float[Tensor, "*B K"]:
+    similarity: Float[Tensor, "... n"], label: Int64[Tensor, "n"], n_classes: int, k: int, temperature: float = 0.07
+) -> Float[Tensor, "... K"]:
     """Sum of exp((s - largest s) / T) of the k most similar, per class."""
     top, place = similarity.topk(min(k, similarity.shape[-1]), dim=-1)
     weight = ((top - top[..., :1]) / temperature).exp()
@@ -50,10 +51,10 @@ def fit_neighbours(
 
         def candidates(out: int) -> Iterator[Neighbours]:
             bank = _bank(examples.inside(examples.fold != out))
-            return (bank._replace(chosen=k, temperature=temperature) for k in fits)
+            return (replace(bank, chosen=k, temperature=temperature) for k in fits)
 
         best = choose(examples, candidates, score)
-    return _bank(examples)._replace(chosen=fits[best], temperature=temperature)
+    return replace(_bank(examples), chosen=fits[best], temperature=temperature)
 
 
 def _bank(examples: Examples) -> Neighbours:

@@ -67,7 +67,7 @@ class Plan:
 
     def confuse(self, place: int, prediction: np.ndarray) -> np.ndarray:
         """Confusion [K, K] of one frame."""
-        return confusion(prediction, self.labels[place], len(self.names), IGNORE)
+        return confusion(prediction, np.atleast_1d(self.labels[place]), len(self.names), IGNORE)
 
     def find(self, place: int, prediction: np.ndarray) -> np.ndarray:
         """Small objects [K, 2] of one frame: found, present."""
