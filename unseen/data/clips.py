@@ -1,7 +1,7 @@
 """Clips: batches of frames of a store, as training crops or whole, as a pure function of (seed, position)."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -107,7 +107,7 @@ class ClipSource:
         known = [self.store.labelled(log_id, kind) for log_id in self.log_ids]
         return np.array([frame in known[log] for log, frame in zip(self.log_of, self.frame_id, strict=True)])
 
-    def _samples(self, number: int, log_id: str) -> list[tuple[Any, ...]]:
+    def _samples(self, number: int, log_id: str) -> Iterator[tuple[Any, ...]]:
         wanted = {
             sensor["sensor_id"]
             for sensor in self.store.table("sensor", [log_id]).to_pylist()
@@ -135,7 +135,7 @@ class ClipSource:
             return Shuffle(len(self), self.seed)
         sizes = np.bincount(self.log_of)
         sizes = sizes[sizes > 0]
-        return Weighted(sizes, sizes ** (1.0 - log_power), self.seed)
+        return Weighted(sizes.tolist(), sizes ** (1.0 - log_power), self.seed)
 
     def _frame(self, index: int) -> Frame:
         frame = self._cache.get(index)
@@ -192,7 +192,7 @@ class ClipSource:
 
     def _label(self, index: int) -> np.ndarray:
         blob = self.store.read_label(self.log_ids[self.log_of[index]], "seg", self.frame_id[index])
-        if blob is None:
+        if not isinstance(blob, bytes):
             return np.full(self.view.frame_px, IGNORE, dtype=np.uint8)
         ids = resize_nearest(decode_labels(blob), self.view.frame_px)
         ignore = self.store.classes("seg").ignore

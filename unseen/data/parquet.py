@@ -95,7 +95,7 @@ class BlobReader:
         """The blob of a row; OSError (or pyarrow's ArrowException) where the file is damaged or gone."""
         file, lock = self._file(folder / part_name(stem, row))
         with lock:
-            column = file.read_row_group(row % ROWS_PER_FILE, columns=["blob"]).column(0)
+            column = file.read_row_group(row % ROWS_PER_FILE, columns=["blob"], use_threads=False).column(0)
         return column.chunk(0)[0].as_py()
 
     def _file(self, path: Path) -> tuple[Any, threading.Lock]:
@@ -105,7 +105,7 @@ class BlobReader:
             if path in self._open:
                 self._open.move_to_end(path)
                 return self._open[path]
-            handle = (pq.ParquetFile(path, page_checksum_verification=True), threading.Lock())
+            handle = (pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False), threading.Lock())
             self._open[path] = handle
             if len(self._open) > self._limit:
                 self._open.popitem(last=False)

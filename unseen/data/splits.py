@@ -74,7 +74,7 @@ def split_store(
     _refuse_crossing(logs, values, component, roles)
     members = [[log for log, of in zip(logs, component, strict=True) if of == one] for one in range(max(component) + 1)]
     chosen = _fill(members, frames, roles, fractions or {}, seed)
-    components = [
+    components: list[dict[str, Any]] = [
         {"logs": group, "role": role, "frames": sum(frames[log] for log in group), "shared": _ties(group, values)}
         for group, role in zip(members, chosen, strict=True)
     ]

@@ -198,7 +198,7 @@ class LogWriter:
         previous = None
         for number, frame in enumerate(sorted(self._frames.values(), key=lambda frame: frame["seq"])):
             ids = calib.get(frame["frame_id"], [None])
-            known = identity(*sorted(ids)) if all(ids) else None
+            known = identity(*sorted(map(str, ids))) if all(ids) else None
             derived = {"prev_frame_id": previous, "calib_set_id": known, "block_id": number // BLOCK}
             self._add("frame", **{**derived, **frame})
             previous = frame["frame_id"]

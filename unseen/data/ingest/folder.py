@@ -164,10 +164,10 @@ def _attach(plans: list[LogPlan], skips: list[Skip]) -> list[Skip]:
     for plan in plans:
         for item in plan.items:
             owner.setdefault(str(Path(item.source.uri).parent), plan)
-    loose = []
+    loose: list[Skip] = []
     for skip in skips:
-        plan = owner.get(str(Path(skip.file).parent))
-        (loose if plan is None else plan.skips).append(skip)
+        found = owner.get(str(Path(skip.file).parent))
+        (loose if found is None else found.skips).append(skip)
     return loose
 
 

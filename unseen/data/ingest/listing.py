@@ -52,7 +52,10 @@ def find(src: Path, leave_out: Collection[Path] = ()) -> tuple[list[Source], lis
     skips: list[Skip] = []
     for path, relative in _files(src, left_out):
         for found in _open(path, relative, src):
-            (sources if isinstance(found, Source) else skips).append(found)
+            if isinstance(found, Source):
+                sources.append(found)
+            else:
+                skips.append(found)
     sources.sort(key=lambda source: natural(source.name))
     return sources, skips
 
@@ -66,7 +69,7 @@ def natural(text: str) -> list[tuple[int, int | str]]:
 class Reader:
     """Reads sources; keeps the archive at hand open."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._path: Path | None = None
         self._zip: zipfile.ZipFile | None = None
 

@@ -122,8 +122,16 @@ def _write(
             frame_ids[shot.seq] = writer.frame(shot.seq, shot.t_ns, attributes=item.attributes or None, **hint)
             outcome.frames += 1
             _label(writer, plan, settings, labels, shot, frame_ids[shot.seq], outcome)
-        what = {"encoding": shot.encoding, "shape": shot.shape, "t_ns": shot.t_ns, "t_source": shot.t_source}
-        writer.observe(frame_ids[shot.seq], item.sensor, shot.blob, source_file=item.source.name, **what)
+        writer.observe(
+            frame_ids[shot.seq],
+            item.sensor,
+            shot.blob,
+            encoding=shot.encoding,
+            shape=shot.shape,
+            t_ns=shot.t_ns,
+            t_source=shot.t_source,
+            source_file=item.source.name,
+        )
         shot = next(shots, None)
     broken = any("video" in skip.reason for skip in outcome.skipped)
     writer.log(source_format="video" if plan.groups == "video" else "images", truncated=broken, **columns)

@@ -34,8 +34,8 @@ def frames(path: Path, every: int) -> Iterator[VideoFrame]:
                 raise BadImage("no video stream")
             for number, frame in enumerate(container.decode(video=0)):
                 if number % every == 0:
-                    known = frame.pts is not None and frame.time_base is not None
-                    t_ns = round(frame.pts * frame.time_base * 10**9) if known else None
+                    timed = frame.pts is not None and frame.time_base is not None
+                    t_ns = round(frame.pts * frame.time_base * 10**9) if timed else None  # type: ignore[operator]
                     yield VideoFrame(number, t_ns, frame.to_ndarray(format="rgb24"))
     except (av.FFmpegError, OSError) as error:
         raise BadImage("truncated or corrupt video") from error
