@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unseen.contract import Clip, check
+from unseen.contract import Clip, MaskedModel, check
 from unseen.masks import Random
 from unseen.packing import pack
 from unseen.systems.objective import VISIBLE, Objective, Term, predict, sample, sample_keys, total, unit_weights
@@ -54,12 +54,13 @@ def test_shapes_tell_a_model_all_it_needs():
 def test_predict_hands_over_visible_units_and_nothing_else():
     seen = {}
 
-    def spy(x_visible, visible_mask, target_mask, metadata):
-        seen.update(x=x_visible, names=metadata.keys())
-        return {}
+    class Spy(MaskedModel):
+        def forward(self, x_visible, visible_mask, target_mask, metadata=None):
+            seen.update(x=x_visible, names=metadata.keys())
+            return {}
 
     batch = made(objective())
-    predict(spy, batch)
+    predict(Spy(), batch)
     assert torch.equal(seen["x"], pack(batch.input, batch.visible_mask))
     assert seen["names"] <= {"centre", "valid", "grid", "weight", "log_id", "timestamp_ns"}
 

@@ -37,7 +37,9 @@ class Patches:
         importance = torch.ones(1, rows * columns, device=image.device)
         return values.reshape(batch, rows * columns, h, w, channels), Units(centre, valid, importance, (rows, columns))
 
-    def centres(self, rows: int, columns: int, region_px: Tensor | None, device: torch.device) -> Tensor:
+    def centres(
+        self, rows: int | torch.SymInt, columns: int | torch.SymInt, region_px: Tensor | None, device: torch.device
+    ) -> Tensor:
         """Centres [1 or B, rows * columns, 2] (y, x); a region stretches the grid over its part of the frame."""
         y = (torch.arange(rows, device=device) + 0.5) / rows
         x = (torch.arange(columns, device=device) + 0.5) / columns
