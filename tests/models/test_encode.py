@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from unseen.contract import Output, Shapes
 from unseen.errors import UnseenError
 from unseen.models import InPlace, MaskedAutoencoder, SelfAttention, ViT, WhitenedStem
-from unseen.models.layouts.official import to_timm
+from unseen.models.layouts import load_weights, to_timm
 from unseen.systems.encode import FrozenEncoder, load_encoder, save_encoder
 from unseen.systems.export import export
 from unseen.units import Fixed, Patches, PerFrame
@@ -113,6 +113,15 @@ def test_wrong_images_are_refused_with_the_remedy(tmp_path, wrong, match):
         load_encoder(tmp_path)(wrong())
 
 
+def test_a_run_starts_from_a_saved_encoder_of_the_same_kind_only(tmp_path):
+    trained = saved(tmp_path)
+    model = vit().build(SHAPES)
+    assert load_weights(model, tmp_path).layout == "unseen"
+    assert all(torch.equal(v, trained.encoder.state_dict()[n]) for n, v in model.encoder.state_dict().items())
+    with pytest.raises(UnseenError, match="heads=3"):
+        load_weights(vit(heads=2).build(SHAPES), tmp_path)
+
+
 def test_wrong_folders_are_refused(tmp_path):
     with pytest.raises(UnseenError, match="no encoder"):
         load_encoder(tmp_path)
@@ -128,6 +137,9 @@ def test_wrong_folders_are_refused(tmp_path):
         load_encoder(tmp_path)
     (tmp_path / "encoder.json").write_text(json.dumps(card | {"version": 2}))
     with pytest.raises(UnseenError, match="version"):
+        load_encoder(tmp_path)
+    (tmp_path / "encoder.json").write_text("{")
+    with pytest.raises(UnseenError, match="damaged"):
         load_encoder(tmp_path)
 
 
@@ -166,6 +178,7 @@ def test_timm_gets_the_table_of_the_frame(tmp_path):
     assert card["pretrained_cfg"]["mean"] == list(Fixed().mean)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit", "backbone"])
 def test_onnx_runtime_gives_the_same_features(tmp_path, name):
     pytest.importorskip("onnxruntime")

@@ -141,3 +141,6 @@ def test_files_that_are_not_there_are_named(tmp_path, model):
         load_weights(model, tmp_path / "nothing.pth")
     with pytest.raises(UnseenError, match="no weights"):
         load_weights(model, tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(UnseenError, match="damaged"):
+        load_weights(model, tmp_path)

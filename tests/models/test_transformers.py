@@ -1,6 +1,7 @@
 """Against transformers ViTMAE on random weights: loss, prediction and gradients in float32, and files both ways."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -152,12 +153,21 @@ def test_tables_of_zeros_are_refused(tmp_path):
         load_weights(spec.build(shapes), tmp_path, part="all")
 
 
+def test_another_number_of_heads_is_refused(tmp_path):
+    theirs, spec, shapes = peer()
+    ours(theirs, spec, shapes, tmp_path)
+    wrong = MaskedAutoencoder(encoder=replace(spec.encoder, heads=2), predictor=spec.predictor).build(shapes)
+    with pytest.raises(UnseenError, match="heads=3"):
+        load_weights(wrong, tmp_path)
+
+
 def test_another_norm_eps_is_refused(tmp_path):
     theirs, spec, shapes = peer(eps=1e-12)
     assert spec.encoder.norm_eps == 1e-12
     ours(theirs, spec, shapes, tmp_path)
-    wrong = MaskedAutoencoder(predictor=spec.predictor).build(shapes)
-    with pytest.raises(UnseenError, match="layer_norm_eps"):
+    right = replace(spec.encoder, norm_eps=1e-6)
+    wrong = MaskedAutoencoder(encoder=right, predictor=spec.predictor).build(shapes)
+    with pytest.raises(UnseenError, match="norm_eps=1e-12"):
         load_weights(wrong, tmp_path)
 
 

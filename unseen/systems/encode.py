@@ -15,6 +15,7 @@ from unseen.codec import from_json, to_json
 from unseen.contract import Clip, MaskedModel, Output, Shapes, Unit
 from unseen.errors import UnseenError
 from unseen.models.in_place import ForeignEncoder
+from unseen.models.layouts import read_state
 from unseen.models.vit import VisionTransformer
 from unseen.units.normalise import Normalise, apply
 
@@ -140,8 +141,6 @@ def load_encoder(
 
 def read_encoder(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The two files of an encoder, unbuilt."""
-    from safetensors.torch import load_file
-
     folder = Path(path)
     if not (folder / "encoder.json").is_file() or not (folder / "encoder.safetensors").is_file():
         raise UnseenError(
@@ -149,10 +148,13 @@ def read_encoder(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
             "encoder.json and encoder.safetensors are needed",
             "give a finished run folder",
         )
-    card = json.loads((folder / "encoder.json").read_text())
+    try:
+        card = json.loads((folder / "encoder.json").read_text())
+    except ValueError as error:
+        raise UnseenError(f"{folder}/encoder.json is damaged: {error}", "it is JSON in UTF-8") from error
     if card.get("format") != FORMAT or card.get("version") != VERSION:
         raise UnseenError(f"{folder}/encoder.json is not {FORMAT} version {VERSION}", "other versions are not read")
-    return card, load_file(folder / "encoder.safetensors")
+    return card, read_state(folder / "encoder.safetensors")
 
 
 def shapes_of(card: dict[str, Any]) -> Shapes:

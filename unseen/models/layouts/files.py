@@ -21,9 +21,13 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
     """
     path = _file(Path(path))
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise UnseenError(f"{path} is damaged: {error}", "weights are read whole or not at all") from error
     with torch.serialization.safe_globals([argparse.Namespace]):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -37,10 +41,10 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
     return content
 
 
-def read_config(path: Path | str) -> dict[str, Any] | None:
-    """The config.json beside the weights, where there is one."""
+def read_config(path: Path | str, name: str = "config.json") -> dict[str, Any] | None:
+    """The JSON file beside the weights that describes them, where there is one."""
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    file = folder / "config.json"
+    file = folder / name
     return json.loads(file.read_text()) if file.is_file() else None
 
 

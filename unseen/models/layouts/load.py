@@ -3,7 +3,7 @@
 import math
 import re
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ def load_weights(
     patch grid of the file, needed where it is not square and no config.json tells.
 
     Raises UnseenError, and changes nothing, when a key is missing, unknown or of another shape, when the file's
-    positions are not the model's, or when its norm eps is another.
+    positions are not the model's, or when its norm eps or number of heads (where a file beside it tells) is another.
     """
     state, config = read_state(path), read_config(path)
     layout, state, ignored = _official(state)
@@ -56,7 +56,10 @@ def load_weights(
         raise UnseenError("the model's encoder is a user's backbone", "only the package's ViT has known layouts")
     if layout == "transformers" and config is not None:
         grid = grid or grid_of(config)
-        _check_eps(encoder, config)
+        _check_settings(encoder, config["num_attention_heads"], config.get("layer_norm_eps", 1e-12))
+    own = read_config(path, "encoder.json") if layout == "unseen" else None
+    if own is not None and "heads" in own["encoder"]["fields"]:
+        _check_settings(encoder, own["encoder"]["fields"]["heads"], own["encoder"]["fields"]["norm_eps"])
     if layout == "unseen":
         chosen = {name: value for name, value in state.items() if part == "all" or name.startswith("encoder.")}
         left = tuple(name for name in state if name not in chosen)
@@ -124,14 +127,15 @@ def _rows(table: Tensor, class_token: bool, grid: tuple[int, int] | None) -> tup
     raise UnseenError(f"a position table of {n_rows} rows is of no square grid", "the grid must be told", "pass grid=")
 
 
-def _check_eps(encoder: VisionTransformer, config: dict[str, Any]) -> None:
-    eps = config.get("layer_norm_eps", 1e-12)
-    if not math.isclose(eps, encoder.spec.norm_eps, rel_tol=1e-6):
-        raise UnseenError(
-            f"the file's layer_norm_eps is {eps}, the encoder's {encoder.spec.norm_eps}",
-            "they must be the same",
-            f"build it with ViT(norm_eps={eps})",
-        )
+def _check_settings(encoder: VisionTransformer, heads: int, eps: float) -> None:
+    """Refuse what the shapes of weights do not show, and what would give other features without a word."""
+    for name, theirs, ours in (("heads", heads, encoder.spec.heads), ("norm_eps", eps, encoder.spec.norm_eps)):
+        if not math.isclose(theirs, ours, rel_tol=1e-6):
+            raise UnseenError(
+                f"the file was made with {name}={theirs}, the encoder has {name}={ours}",
+                "they must be the same",
+                f"build it with ViT({name}={theirs})",
+            )
 
 
 def _whole(model: nn.Module) -> MaskedAutoencoderModel:
