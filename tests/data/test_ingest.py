@@ -201,6 +201,8 @@ def test_a_sidecar_by_log_gives_columns_attributes_and_rates(tmp_path):
     assert (b["local_date"], b["weather"], b["rig_id"]) == (None, None, "r1")
     assert store.table("frame")["t_ns"].to_pylist() == [2 * 10**9, None]
     assert result.warnings == ["1 rows of about.csv match nothing, such as 'z'"] and not result.skipped
+    with pytest.raises(UnseenError, match="fps 'rat' is neither"):
+        ingest_folder(src, tmp_path / "s1", sidecar=src / "about.csv", fps="rat")
     (src / "about.csv").write_text("drive,date\na,1.3.26\n")
     with pytest.raises(UnseenError, match="YYYY-MM-DD"):
         ingest_folder(src, tmp_path / "s2", sidecar=src / "about.csv")

@@ -101,6 +101,8 @@ def ingest_folder(
     for plan in plans:
         plan.fps = _fps(plan, fps)
         plan.labels = _labels(plan, labels, src)
+    if fps is not None and all(plan.fps is None for plan in plans):
+        raise UnseenError(f"fps {fps!r} is neither a number nor a column that a log of the sidecar fills")
     settings = Settings(
         every=every,
         size=size,
