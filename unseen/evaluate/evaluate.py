@@ -18,7 +18,7 @@ from unseen.evaluate import finetune
 from unseen.evaluate.features import FeatureMaker, Frozen, Source, extract
 from unseen.evaluate.intervals import aggregated, inside_recordings, note, over_logs
 from unseen.evaluate.ledger import look, split_id
-from unseen.evaluate.metrics import Counts, compute, defined_mean, iou, recall, total
+from unseen.evaluate.metrics import Counts, Numbers, compute, defined_mean, iou, recall, total
 from unseen.evaluate.probes import Aggregate, FineTune, Probe, spec, spec_hash
 from unseen.evaluate.score import Plan, few_label_curve, prepare, score
 from unseen.systems.encode import FrozenEncoder
@@ -125,8 +125,10 @@ def _row(plan: Plan, name: str, frames: Counts, chosen: list[float]) -> dict[str
             "features": name,
             "classifier": getattr(probe, "classifier", "fine-tuned"),
             "metrics": metrics,
-            "per_class": {c: {kind: float(per_class[kind][k]) for kind in per_class} for k, c in enumerate(plan.names)},
-            "per_log": {log: {n: float(values[n][i]) for n in names} for i, log in enumerate(plan.tested)},
+            "per_class": {
+                c: {kind: float(np.asarray(per_class[kind])[k]) for kind in per_class} for k, c in enumerate(plan.names)
+            },
+            "per_log": {log: {n: float(np.asarray(values[n])[i]) for n in names} for i, log in enumerate(plan.tested)},
             "interval": interval._asdict() if interval else None,
             "interval_note": None if interval else note(len(plan.tested)),
             "chosen": chosen,
@@ -153,14 +155,14 @@ def _difference(plan: Plan, one: Counts, other: Counts, seed: int) -> dict[str, 
     return _plain(out)
 
 
-def _by_class(metric: Callable[[np.ndarray], np.ndarray], logs: Counts, aggregate: Aggregate) -> np.ndarray:
+def _by_class(metric: Callable[[np.ndarray], Numbers], logs: Counts, aggregate: Aggregate) -> Numbers:
     """[K] of the summed counts, or the mean of the logs in which the class is defined."""
     if aggregate == "sum":
         return metric(total(logs).confusion)
     return defined_mean(metric(logs.confusion).T)
 
 
-def _metric(name: str, plan: Plan, counts: Counts) -> np.ndarray:
+def _metric(name: str, plan: Plan, counts: Counts) -> Numbers:
     return compute(counts, plan.over)[name]
 
 

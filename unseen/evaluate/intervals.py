@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from unseen.evaluate.metrics import Counts, defined_mean, total
+from unseen.evaluate.metrics import Counts, Numbers, defined_mean, total
 from unseen.evaluate.probes import Aggregate
 from unseen.randomness import keys, uniform
 
 BOOTSTRAP_LOGS, T_LOGS = 20, 5
 FEWEST_BLOCKS = 5  # of a recording whose blocks are resampled
-Metric = Callable[[Counts], np.ndarray]  # counts with free leading axes -> values on those axes
+Metric = Callable[[Counts], Numbers]  # counts with free leading axes -> values on those axes
 
 
 class Interval(NamedTuple):

@@ -123,7 +123,7 @@ def fit_logistic(
 def choose(examples: Examples, models: Callable[[int], Iterable[Model]], score: Score) -> int:
     """Which candidate is best over the inner folds; `models(fold)` are all candidates, fitted without that fold."""
     counts: list[np.ndarray] = []
-    for fold in np.unique(examples.fold):
+    for fold in np.unique(examples.fold).tolist():
         held = examples.inside(examples.fold == fold)
         own = [unit_confusion(model(held.x), held.h) for model in models(fold)]
         counts = [a + b for a, b in zip(counts, own, strict=True)] if counts else own

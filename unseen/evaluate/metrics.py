@@ -10,6 +10,7 @@ from jaxtyping import Float64, Int64, Integer
 
 from unseen.errors import UnseenError
 
+Numbers = np.ndarray | np.number  # arrays; numpy hands out a number where no axis is left
 Over = Literal["truth", "union", "all"]
 
 
@@ -77,18 +78,18 @@ def total(counts: Counts, weight: Float64[np.ndarray, "*D L"] | None = None) -> 
     return Counts(*(np.tensordot(weight, part, axes=([-1], [0])) for part in counts))
 
 
-def iou(confusion: np.ndarray) -> np.ndarray:
+def iou(confusion: np.ndarray) -> Numbers:
     """Intersection over union per class [..., K]; undefined where a class is neither true nor predicted."""
     hit = np.diagonal(confusion, axis1=-2, axis2=-1)
     return _ratio(hit, confusion.sum(axis=-1) + confusion.sum(axis=-2) - hit)
 
 
-def recall(confusion: np.ndarray) -> np.ndarray:
+def recall(confusion: np.ndarray) -> Numbers:
     """Share of each class's true pixels that are predicted right [..., K]; undefined for an absent class."""
     return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1))
 
 
-def mean_iou(confusion: np.ndarray, over: Over) -> np.ndarray:
+def mean_iou(confusion: np.ndarray, over: Over) -> Numbers:
     """Mean IoU [...] over the classes of the truth, of truth or prediction ("union", as torchmetrics), or all.
 
     "all" counts a class that never occurs as 0; "truth" leaves out a class that is only predicted (its false positives
@@ -102,12 +103,12 @@ def mean_iou(confusion: np.ndarray, over: Over) -> np.ndarray:
     return defined_mean(values)
 
 
-def accuracy(confusion: np.ndarray) -> np.ndarray:
+def accuracy(confusion: np.ndarray) -> Numbers:
     """Share of all counted pixels (or frames: top-1) that are right [...]."""
     return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum(axis=(-1, -2)))
 
 
-def compute(counts: Counts, over: Over = "truth") -> dict[str, np.ndarray]:
+def compute(counts: Counts, over: Over = "truth") -> dict[str, Numbers]:
     """Every scalar metric of the counts, by name [...]."""
     found, present = counts.objects.sum(axis=-2)[..., 0], counts.objects.sum(axis=-2)[..., 1]
     return {
@@ -118,11 +119,11 @@ def compute(counts: Counts, over: Over = "truth") -> dict[str, np.ndarray]:
     }
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def _ratio(numerator: Numbers, denominator: Numbers) -> Numbers:
     numerator, denominator = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
 
 
-def defined_mean(values: np.ndarray) -> np.ndarray:
+def defined_mean(values: Numbers) -> Numbers:
     """Mean over the last axis of what is defined; undefined where nothing is."""
     return _ratio(np.nansum(values, axis=-1), np.isfinite(values).sum(axis=-1))
