@@ -151,7 +151,7 @@ def test_flat_units_count_nothing_under_hog_and_fully_under_descriptors():
     clip["image"][:, :, :, :8] = 0.4
     values, units = Patches(size=(8, 8)).cut(clip)
     assert Hog().weight(values, units, clip).tolist() == [[0, 1]]
-    assert Hog(flat_std=0).weight(values, units, clip).tolist() == [[1, 1]]
+    assert Hog(flat_std=0.0).weight(values, units, clip).tolist() == [[1, 1]]
     assert Descriptors().weight(values, units, clip).tolist() == [[1, 1]]
 
 

@@ -106,7 +106,7 @@ def test_a_patch_of_one_colour_is_flat():
 @pytest.mark.parametrize("rule", ["patch", "channel"])
 def test_flat_std_zero_counts_all_as_the_published_losses_do(rule):
     values = flat_and_textured()
-    target, units = Pixels(normalise=rule, flat_std=0), units_of(values)
+    target, units = Pixels(normalise=rule, flat_std=0.0), units_of(values)
     assert target.weight(values, units, Clip()).tolist() == [[1, 1, 1, 1]]
     made = target.make(values, units, Clip())
     assert torch.isfinite(made).all() and made[0, 0].abs().max() < 1e-3, "a constant unit has the target zero"

@@ -41,8 +41,8 @@ class Patches:
         self, rows: int | torch.SymInt, columns: int | torch.SymInt, region_px: Tensor | None, device: torch.device
     ) -> Tensor:
         """Centres [1 or B, rows * columns, 2] (y, x); a region stretches the grid over its part of the frame."""
-        y = (torch.arange(rows, device=device) + 0.5) / rows
-        x = (torch.arange(columns, device=device) + 0.5) / columns
+        y = (torch.arange(rows, device=device) + 0.5) / rows  # type: ignore[arg-type]
+        x = (torch.arange(columns, device=device) + 0.5) / columns  # type: ignore[arg-type]
         share = torch.cartesian_prod(y, x)[None]
         if region_px is None:
             return share * share.new_tensor([rows * self.size[0], columns * self.size[1]])
