@@ -72,7 +72,7 @@ def ingest(
     every: int = 1,
     size: tuple[int, int] | None = None,
     modality: str = "camera",
-    workers: int = 2,
+    workers: int = 1,
     strict: bool = False,
 ) -> Result:
     """Copy recordings into a store, log by log; what cannot be read is named and counted.
