@@ -6,7 +6,7 @@ Tensors with the same keys, and `walk` applies the same function to both.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol, TypedDict, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypedDict, runtime_checkable
 
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
@@ -113,8 +113,8 @@ class MaskPolicy(Protocol):
 class Target(Protocol):
     """WHAT is predicted, and its loss per unit, unreduced."""
 
-    suits: str  # the downstream use that this target serves
-    risk: str  # how it fails
+    suits: ClassVar[str]  # the downstream use that this target serves
+    risk: ClassVar[str]  # how it fails
 
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Shaped[Tensor, "B N *T"]: ...
 

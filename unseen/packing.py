@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Packing(NamedTuple):
-    index: Int64[Tensor, "B K"]  # which unit stands at each packed place
+    index: Int64[Tensor, "B K"]  # type: ignore[assignment]  # which unit stands at each packed place
     live: Bool[Tensor, "B K"] | None  # False: padding; None: every row is full
 
 

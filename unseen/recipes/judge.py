@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,10 +17,12 @@ from unseen.errors import UnseenError
 from unseen.evaluate.evaluate import evaluate
 from unseen.evaluate.features import FeatureMaker
 from unseen.evaluate.floors import HandMade, RawPixels
+from unseen.models.vit import VisionTransformer
 from unseen.recipes.load import read_recipe
 from unseen.recipes.recipe import Recipe
 from unseen.recipes.run import build, open_source
 from unseen.systems.encode import FrozenEncoder, load_encoder
+from unseen.units import Patches
 
 PRETRAINED, RANDOM = "pretrained", "random init"
 
@@ -42,7 +44,8 @@ def judge(
     for other in against:
         features[other.name] = load_encoder(other, trust=trust)
         trained_on |= lineage_of(other)
-    features |= {"hand-made": HandMade(unit_px=recipe.unit.size), "raw pixels": RawPixels(unit_px=recipe.unit.size)}
+    if isinstance(recipe.unit, Patches):
+        features |= {"hand-made": HandMade(unit_px=recipe.unit.size), "raw pixels": RawPixels(unit_px=recipe.unit.size)}
     result = evaluate(
         features,
         ClipSource(store, store.log_ids(), recipe.view, cache_mb=recipe.training.cache_mb),
@@ -71,7 +74,7 @@ def roles(store: Store, split: str | None, manifest: dict[str, Any], trained_on:
 def lineage_of(run: Path) -> set[str]:
     """Every log that a run, or a run that it started from, was trained on."""
     logs: set[str] = set()
-    lineage = _read(run / "lineage.json")
+    lineage: dict[str, Any] | None = _read(run / "lineage.json")
     while lineage:
         logs |= set(lineage["pretrained_on"])
         parent = (lineage.get("init") or {}).get("lineage")
@@ -82,7 +85,8 @@ def lineage_of(run: Path) -> set[str]:
 def random_twin(recipe: Recipe, store: Store, logs: list[str]) -> FrozenEncoder:
     """The same encoder, never trained, from another seed; a whitening stem still sees the data, as in training."""
     model = build(recipe, open_source(recipe, store, logs), seed=recipe.training.seed + 1)
-    return FrozenEncoder(model.encoder, recipe.unit, recipe.normalise, recipe.view.frame_px)
+    encoder = cast(VisionTransformer, model.encoder)
+    return FrozenEncoder(encoder, recipe.unit, recipe.normalise, recipe.view.frame_px)
 
 
 def embed_store(run: Path, data: Path, out: Path, *, trust: tuple[str, ...] = (), batch: int = 32) -> dict[str, Any]:

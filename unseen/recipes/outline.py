@@ -108,12 +108,13 @@ def _find(module: str, name: str) -> tuple[str, ast.stmt | None]:
 def _of_function(module: str, function: str) -> Outline | None:
     _, node = _find(module, function)
     last = node.body[-1] if isinstance(node, ast.FunctionDef) else None
-    return _of_value(module, last.value) if isinstance(last, ast.Return) and last.value else None
+    return _of_value(module, last.value) if isinstance(last, ast.Return) and last.value is not None else None
 
 
 def _of_value(module: str, value: ast.expr) -> Outline | None:
-    if isinstance(value, ast.Dict) and all(isinstance(key, ast.Constant) for key in value.keys):
-        return {str(key.value): _of_value(module, item) for key, item in zip(value.keys, value.values, strict=True)}
+    if isinstance(value, ast.Dict):
+        pairs = zip(value.keys, value.values, strict=True)
+        return {str(key.value): _of_value(module, item) for key, item in pairs if isinstance(key, ast.Constant)}
     if not isinstance(value, ast.Call):
         return None
     given = {word.arg: _of_value(module, word.value) for word in value.keywords if word.arg}
@@ -132,6 +133,10 @@ def _of_value(module: str, value: ast.expr) -> Outline | None:
 def _of_class(module: str, node: ast.stmt | None) -> Outline | None:
     if not isinstance(node, ast.ClassDef):
         return None
-    fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
-    fields = [item for item in fields if not ast.unparse(item.annotation).startswith("ClassVar")]
-    return {item.target.id: _of_value(module, item.value) if item.value else None for item in fields}
+    return {
+        item.target.id: _of_value(module, item.value) if item.value else None
+        for item in node.body
+        if isinstance(item, ast.AnnAssign)
+        and isinstance(item.target, ast.Name)
+        and not ast.unparse(item.annotation).startswith("ClassVar")
+    }

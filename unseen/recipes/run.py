@@ -114,7 +114,7 @@ def shapes_of(objective: Objective, clip: Clip) -> Shapes:
 
 def calibrate(model: nn.Module, objective: Objective, source: ClipSource) -> None:
     """Show units of training crops to every part that fits statistics to data (a whitening stem)."""
-    parts = [part for part in model.modules() if hasattr(part, "calibrate") and part is not model]
+    parts: list[Any] = [part for part in model.modules() if hasattr(part, "calibrate")]
     if not parts:
         return
     clip = source.batch(np.arange(min(CALIBRATION_FRAMES, len(source))))
