@@ -1,4 +1,4 @@
-"""Kills runs by SIGKILL, at random times and before single file operations, and finishes them.
+"""Kills runs by SIGKILL, at random samples and before single file operations, and finishes them.
 
 torch is imported once; every run is a forked child, so that a kill costs milliseconds. Prints one JSON object,
 which test_train_killed reads.
@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -20,20 +19,25 @@ from train_stand_ins import Memory, Tiny, objective, training
 from unseen.train import checkpoint
 from unseen.train.loop import fit
 
-CHANGES = {"steps": 14, "checkpoint_every": 3, "monitor_every": 5}
+CHANGES = {"steps": 11, "checkpoint_every": 3, "monitor_every": 5}
 OPERATIONS = ((os, "fsync"), (os, "rename"), (os, "replace"), (shutil, "rmtree"), (checkpoint, "save_file"))
 
 
-class Slow(Memory):
-    """Takes its time, so that kills fall everywhere."""
+class Deadly(Memory):
+    """Kills the process when a position is asked for: with workers, at any moment of what the main thread does."""
+
+    def __init__(self, position: int | None):
+        super().__init__()
+        self.position = position
 
     def batch(self, positions):
-        time.sleep(0.002)
+        if self.position in positions:
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().batch(positions)
 
 
-def train(run: Path, workers: int) -> None:
-    source = Slow()
+def train(run: Path, workers: int, deadly: int | None = None) -> None:
+    source = Deadly(deadly)
     monitor = source.frames(range(3), previous=True, labels=True)
     settings = training(**CHANGES, workers=workers)
     fit(run=run, model=Tiny(), objective=objective(), training=settings, source=source, monitor=monitor, console=None)
@@ -93,20 +97,16 @@ def finish(run: Path, workers: int) -> None:
         raise SystemExit(f"{run} could not be resumed")
 
 
-def random_kills(home: Path, wanted: int, duration: float, same: list[bool], reference: tuple) -> list[str]:
-    """Kill at random times, resume with another worker count, kill again; the checkpoints each kill left."""
+def random_kills(home: Path, wanted: int, same: list[bool], reference: tuple) -> list[str]:
+    """Kill at random samples, resume with another worker count, kill again; the checkpoints each kill left."""
     draw, kills, number = random.Random(0), [], 0
     while len(kills) < wanted:
         run = home / f"random-{number}"
         number += 1
-        for round_ in range(4):
-            pid = child(lambda run=run, workers=round_ % 3: train(run, workers))
-            time.sleep(draw.uniform(0.05, 1.0) * duration)
-            os.kill(pid, signal.SIGKILL)
-            if wait(pid) is not None:
-                break
-            last = checkpoint.last(run)
-            kills.append(last.name if last else "none")
+        for position in sorted(draw.sample(range(CHANGES["steps"] * training().batch), 4)):
+            if wait(child(lambda run=run, p=position: train(run, len(kills) % 3, p))) is None:
+                last = checkpoint.last(run)
+                kills.append(last.name if last else "none")
         finish(run, 1)
         same.append(traces(run) == reference)
     return kills
@@ -115,13 +115,10 @@ def random_kills(home: Path, wanted: int, duration: float, same: list[bool], ref
 def main(home: Path) -> None:
     torch.set_num_threads(1)
     os.fsync = lambda handle: None  # SIGKILL loses no page cache, and waiting for the disk would take most of the time
-    start = time.monotonic()
     finish(home / "whole", 0)
-    duration = time.monotonic() - start
     reference = traces(home / "whole")
     same: list[bool] = []
-    kills = random_kills(home, 12, duration, same, reference)
-
+    kills = random_kills(home, 12, same, reference)
     counter = home / "count"
     wait(child(lambda: before_operation(-1, lambda: train(home / "counted", 0), counter)))
     operations = int(counter.read_text())
@@ -131,7 +128,7 @@ def main(home: Path) -> None:
         killed += wait(child(lambda run=run, n=number: before_operation(n, lambda: train(run, 0)))) is None
         finish(run, number % 3)
         same.append(traces(run) == reference)
-    report = {"duration": duration, "kills": kills, "operations": operations, "killed": killed}
+    report = {"kills": kills, "operations": operations, "killed": killed}
     print(json.dumps(report | {"same": sum(same), "runs": len(same)}))
 
 

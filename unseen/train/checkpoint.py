@@ -120,9 +120,9 @@ def agree(path: Path, state: Mapping[str, Any], expected: Mapping[str, str]) -> 
 
 def optimiser_tensors(optimisers: list[Optimizer], named: list[Named]) -> dict[str, Tensor]:
     """All state of the optimisers as `parameter name/quantity`."""
-    name_of = {parameter: name for name, parameter in named}
+    name_of = {id(parameter): name for name, parameter in named}
     return {
-        f"{name_of[parameter]}/{quantity}": value
+        f"{name_of[id(parameter)]}/{quantity}": value
         for optimiser in optimisers
         for parameter, state in optimiser.state.items()
         for quantity, value in state.items()

@@ -41,7 +41,7 @@ class Ranks:
         if self.world == 1 or last:
             yield
         else:
-            with model.no_sync():
+            with model.no_sync():  # type: ignore[operator]
                 yield
 
     def add(self, values: Tensor) -> Tensor:

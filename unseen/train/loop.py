@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from unseen.train.identity import recipe_digest
 from unseen.train.interrupt import Stop
 from unseen.train.monitors import Monitor
 from unseen.train.record import Pace, Record
-from unseen.train.training import Training, autocast, resolve_precision, set_lr, trainable
+from unseen.train.training import Training, autocast, compile_blocks, resolve_precision, set_lr, trainable
 
 CHECKED_STEPS = 3  # steps after a start whose batches are checked against the contract
 
@@ -129,8 +129,10 @@ class Loop:
         training, first, micros = self.training, self.step, self.micros()
         for part in self.model.modules():
             if hasattr(part, "recompute"):
-                part.recompute = training.recompute
-        self.forward = self.ranks.wrap(torch.compile(self.model) if training.compile else self.model)
+                part.recompute = training.recompute  # type: ignore[assignment]
+        if training.compile:
+            compile_blocks(self.model)
+        self.forward = self.ranks.wrap(self.model)
         pace = Pace(self.seconds)
         with closing(micros):
             while self.step < training.steps:
@@ -151,10 +153,10 @@ class Loop:
             record.progress.say(f"stopped after step {self.step}; go on with `unseen resume {self.run}`")
         return result
 
-    def micros(self) -> Iterator[Clip]:
+    def micros(self) -> Generator[Clip]:
         """The clips of all micro-batches that are still to come, in order."""
         steps = range(self.step, self.training.steps)
-        return prefetch(self.source, (part for step in steps for part in self.parts(step)), self.training.workers)
+        yield from prefetch(self.source, (part for step in steps for part in self.parts(step)), self.training.workers)
 
     def parts(self, step: int) -> list[np.ndarray]:
         """The positions of each micro-batch of a step on this process."""
@@ -187,7 +189,9 @@ class Loop:
         if checked:
             self.check(batches)
         counted = [unit_weights(batch) for batch in batches]
-        units = self.ranks.add(torch.stack([sum(part[name].double().sum() for part in counted) for name in self.names]))
+        units = self.ranks.add(
+            torch.stack([torch.cat([part[name].flatten() for part in counted]).double().sum() for name in self.names])
+        )
         sums = dict(zip(self.names, units, strict=True))
         errors = torch.zeros_like(units)
         for number, (batch, weight) in enumerate(zip(batches, counted, strict=True)):
@@ -207,7 +211,7 @@ class Loop:
 
     def losses(self, batch: MaskedBatch) -> dict[str, Tensor]:
         with autocast(self.ranks.device, self.precision):
-            prediction = predict(self.forward, batch)
+            prediction = predict(self.forward, batch)  # type: ignore[arg-type]  # wrapped, it is called alike
         return self.objective.losses(walk(Tensor.float, prediction), batch)
 
     def measure(self, errors: Tensor, units: Tensor, norm: float, stop: Stop) -> Measured:

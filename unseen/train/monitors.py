@@ -162,7 +162,8 @@ def looking(model: MaskedModel, features: list[Tensor]) -> Iterator[None]:
     training = model.training
     model.eval()
     try:
-        yield
+        with torch.compiler.set_stance("force_eager"):  # a look at other shapes is not worth a compilation
+            yield
     finally:
         model.train(training)
         if handle is not None:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ def _picture(image: Float[Tensor, "K C H W"]) -> UInt8[np.ndarray, "K H W 3"]:
     return (image.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _write(path: Path, pictures: dict[str, np.ndarray], caption: str) -> None:
+def _write(path: Path, pictures: dict[str, Any], caption: str) -> None:
     temporary = path.with_name(f".tmp-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
