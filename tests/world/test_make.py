@@ -1,0 +1,92 @@
+"""The store that the world writes: the same whatever the workers, complete, resumable, with small classes in view."""
+
+import io
+
+import numpy as np
+import pytest
+
+from unseen.data.store import Store
+from unseen.errors import UnseenError
+from unseen.geometry import pose
+from unseen.world.make import CAMERA, log_name, make_world, write_log
+from unseen.world.solids import CLASSES, SMALL_CLASSES
+
+SETTINGS = {"sites": 2, "logs": 4, "frames": 2, "size": (60, 80), "seed": 11}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world") / "store", **SETTINGS, workers=1)
+
+
+def labels(store):
+    from PIL import Image
+
+    frames = store.table("frame").to_pylist()
+    return [np.asarray(Image.open(io.BytesIO(store.read_label(f["log_id"], "seg", f["frame_id"])))) for f in frames]
+
+
+def test_any_number_of_workers_writes_the_same_store(world, tmp_path):
+    assert make_world(tmp_path / "store", **SETTINGS, workers=2).digest() == world.digest()
+
+
+def test_another_seed_writes_another_store(world, tmp_path):
+    assert make_world(tmp_path / "store", **{**SETTINGS, "seed": 12, "logs": 1}, workers=1).digest() != world.digest()
+
+
+def test_a_started_world_is_finished(world, tmp_path):
+    store = Store.create(tmp_path / "store")
+    write_log(store.path, 2, SETTINGS["sites"], SETTINGS["frames"], SETTINGS["size"], SETTINGS["seed"])
+    assert make_world(store.path, **SETTINGS, workers=1).digest() == world.digest()
+
+
+def test_the_store_is_whole_and_says_what_it_holds(world):
+    assert world.verify() == []
+    assert world.log_ids() == sorted(log_name(i, 2) for i in range(4))
+    logs = world.table("log").to_pylist()
+    assert {log["site_id"] for log in logs} == {"site-00", "site-01"}
+    assert all(log["route_id"] and log["local_date"] and log["weather"] and log["light"] for log in logs)
+    assert len({log["local_date"] for log in logs}) == 4
+    classes = world.classes("seg")
+    assert tuple(classes.names) == CLASSES and set(classes.small) == set(SMALL_CLASSES)
+    assert {row["source"] for row in world.table("label").to_pylist()} == {"sim"}
+
+
+def test_times_poses_and_calibration_fit_together(world):
+    frames = world.table("frame").to_pylist()
+    poses = {row["pose_id"]: row for row in world.table("pose").to_pylist()}
+    for before, after in zip(frames[::2], frames[1::2], strict=True):
+        assert after["t_ns"] - before["t_ns"] == 200_000_000
+        a, b = (poses[frame["ego_pose_id"]] for frame in (before, after))
+        moved = np.hypot(b["tx"] - a["tx"], b["ty"] - a["ty"])
+        assert abs(moved - 0.2 * a["vx"]) < 0.02
+        ahead = pose.from_quaternion((a["qw"], a["qx"], a["qy"], a["qz"]), (0, 0, 0))[:3, 0]
+        assert ahead @ [b["tx"] - a["tx"], b["ty"] - a["ty"], 0] > 0.9 * moved  # it drives where it looks
+    for row in world.table("calibration").to_pylist():
+        assert len(row["K"]) == 4 and 1.5 < row["tz"] < 2.6
+
+
+def test_frames_are_jpeg_of_the_asked_size_and_labels_match(world):
+    import simplejpeg
+
+    row = world.table("obs").to_pylist()[0]
+    image = simplejpeg.decode_jpeg(world.read_blob(row["log_id"], CAMERA, row["row"]))
+    assert image.shape == (60, 80, 3)
+    assert all(
+        label.shape == (60, 80) and label.dtype == np.uint8 and label.max() < len(CLASSES) for label in labels(world)
+    )
+
+
+def test_scenes_are_more_than_sky_and_ground(world):
+    seen = np.array([np.bincount(label.ravel(), minlength=len(CLASSES)) for label in labels(world)])
+    share = dict(zip(CLASSES, seen.sum(axis=0) / seen.sum(), strict=True))
+    assert share["sky"] + share["apron"] < 0.85
+    assert share["aircraft"] > 0.01 and share["gse"] > 0.005 and share["marking"] > 0.003
+    present = dict(zip(CLASSES, (seen > 0).mean(axis=0), strict=True))
+    assert present["marking"] > 0.9 and present["aircraft"] > 0.7 and max(present["person"], present["cone"]) > 0.6
+
+
+def test_nonsense_is_refused(tmp_path):
+    with pytest.raises(UnseenError, match="positive"):
+        make_world(tmp_path / "store", logs=0)
+    assert not (tmp_path / "store").exists()

@@ -1,0 +1,167 @@
+"""Writes the embedded apron as a store: several logs at several sites, frames, classes, calibration and poses."""
+
+import datetime
+import os
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from unseen.data.store import Store
+from unseen.errors import UnseenError
+from unseen.geometry import pose
+from unseen.world.apron import Apron, make_apron
+from unseen.world.render import Frame, Renderer
+from unseen.world.site import generator, make_site
+from unseen.world.solids import CLASSES, SMALL_CLASSES
+
+CAMERA = "front"
+RATE_HZ = 5
+QUALITY = 92  # of the JPEG frames
+_FIRST_DAY = datetime.date(2024, 3, 4)
+
+
+def make_world(
+    store_path: str | Path,
+    *,
+    sites: int = 2,
+    logs: int = 12,
+    frames: int = 20,
+    size: tuple[int, int] = (192, 256),
+    seed: int = 0,
+    workers: int | None = None,
+) -> Store:
+    """Render `logs` drives of `frames` frames (H, W) = `size` and write them into a new store, or finish a started one.
+
+    Logs take turns between the sites. Every log is a pure function of (seed, its number, sites, frames, size): the
+    number of worker processes (None: one per core) changes nothing, and a log that is already in the store stays.
+    """
+    if min(sites, logs, frames, *size) < 1 or max(size) > 4096:
+        raise UnseenError(
+            f"a world of {sites} sites, {logs} logs, {frames} frames of {size} px",
+            "counts are positive, sides 1 to 4096 px",
+        )
+    path = Path(store_path)
+    store = Store.open(path) if (path / "store.json").exists() else Store.create(path)
+    store.set_classes("seg", CLASSES, small=SMALL_CLASSES)
+    missing = [log for log in range(logs) if log_name(log, sites) not in store]
+    workers = min(workers or os.cpu_count() or 1, len(missing))
+    settings = (repeat(path), missing, repeat(sites), repeat(frames), repeat(size), repeat(seed))
+    if workers <= 1:
+        list(map(write_log, *settings))
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            list(pool.map(write_log, *settings))
+    return Store.open(path)
+
+
+def log_name(log: int, sites: int) -> str:
+    """The id of a log: its site and its number."""
+    return f"site-{log % sites:02d}-log-{log:03d}"
+
+
+def write_log(path: Path, log: int, sites: int, frames: int, size: tuple[int, int], seed: int) -> str:
+    """Render one log and write it."""
+    apron = make_apron(make_site(seed, log % sites), seed, log // sites, size_px=size)
+    renderer = Renderer(apron, seed, log)
+    log_id = log_name(log, sites)
+    start_ns = _start_ns(seed, log)
+    settings = {"sites": sites, "frames": frames, "size": list(size), "seed": seed}
+    with Store.open(path).writer(
+        log_id, source_uri=f"world://{seed}/{sites}/{size[0]}x{size[1]}/{log_id}", ingest=settings
+    ) as writer:
+        _describe(writer, apron, start_ns)
+        calib_id = _calibrate(writer, apron, start_ns)
+        for number in range(frames):
+            time_ns = number * 10**9 // RATE_HZ
+            _write_frame(writer, apron, renderer.frame(time_ns / 1e9), number, start_ns + time_ns, calib_id)
+    return log_id
+
+
+def _start_ns(seed: int, log: int) -> int:
+    """Each log on a day of its own, at a whole second."""
+    midnight = datetime.datetime.combine(_FIRST_DAY + datetime.timedelta(days=3 * log), datetime.time(), datetime.UTC)
+    return (int(midnight.timestamp()) + int(generator(seed, "clock", log).integers(6 * 3600, 18 * 3600))) * 10**9
+
+
+def _describe(writer, apron: Apron, start_ns: int) -> None:
+    site, light = apron.site, apron.light
+    writer.site(site.site_id, name=f"procedural apron {site.site_id}", tz="UTC")
+    writer.log(
+        route_id=apron.route_id,
+        vehicle_id=apron.vehicle_id,
+        rig_id=apron.rig_id,
+        source_format="world",
+        local_date=datetime.datetime.fromtimestamp(start_ns // 10**9, datetime.UTC).date(),
+        weather=light.weather,
+        light=light.light,
+        road_state="wet" if light.weather == "rain" else "dry",
+        truncated=False,
+        licence="Apache-2.0",
+    )
+
+
+def _calibrate(writer, apron: Apron, start_ns: int) -> str:
+    camera = apron.camera
+    height, width = camera.size_px
+    writer.sensor(
+        CAMERA,
+        rig_id=apron.rig_id,
+        model="pinhole",
+        width=width,
+        height=height,
+        rate_hz=float(RATE_HZ),
+        shutter="global",
+    )
+    return writer.calibration(
+        CAMERA,
+        valid_from_ns=start_ns,
+        model="pinhole_brown",
+        K=[*camera.focal_px, *camera.centre_px],
+        D=[0.0] * 5,
+        method="exact",
+        source="sim",
+        **_columns(camera.ego_from_camera),
+    )
+
+
+def _write_frame(writer, apron: Apron, frame: Frame, number: int, t_ns: int, calib_id: str) -> None:
+    import simplejpeg
+
+    pose_id = writer.pose(
+        t_ns, source="gt_sim", **_columns(frame.site_from_ego), vx=apron.drive.speed_mps, vy=0.0, vz=0.0
+    )
+    frame_id = writer.frame(number, t_ns, ego_pose_id=pose_id, sync_spread_ns=0)
+    blob = simplejpeg.encode_jpeg(np.ascontiguousarray(frame.image), quality=QUALITY, colorspace="RGB")
+    writer.observe(
+        frame_id,
+        CAMERA,
+        blob,
+        encoding="jpeg",
+        shape=frame.image.shape,
+        t_ns=t_ns,
+        calib_id=calib_id,
+        t_source="sensor",
+    )
+    evidence = {"t_used_from_ns": t_ns, "t_used_to_ns": t_ns}
+    writer.label(
+        frame_id, "seg", png(frame.label), source="sim", encoding="png", shape=list(frame.label.shape), **evidence
+    )
+
+
+def _columns(a_from_b: np.ndarray) -> dict[str, float]:
+    names = ("tx", "ty", "tz", "qw", "qx", "qy", "qz")
+    return dict(zip(names, (*a_from_b[:3, 3].tolist(), *pose.quaternion(a_from_b)), strict=True))
+
+
+def png(label: np.ndarray) -> bytes:
+    """Class ids [H, W] uint8 as a PNG."""
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(label).save(buffer, format="PNG")
+    return buffer.getvalue()
