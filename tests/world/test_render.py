@@ -56,6 +56,15 @@ def test_what_is_left_out_is_small(apron):
     assert (before.depth_m != after.depth_m).mean() < 0.02
 
 
+def test_nothing_drives_into_the_ego():
+    for log in range(6):
+        apron = make_apron(make_site(2, log % 2), 2, log, size_px=(24, 32))
+        for time_s in np.arange(0.0, 6.0, 0.5):
+            hits = cast_image(apron.moving(time_s), apron.camera.ray_field(apron.drive.at(time_s)), (24, 32))
+            assert hits.depth_m[hits.solid >= 0].min(initial=9.0) > 0.6
+            assert (hits.solid >= 0).mean() < 0.6
+
+
 def test_a_picture_has_light_and_detail(frame):
     assert frame.image.dtype == np.uint8 and frame.label.max() < len(CLASSES)
     assert 40 < frame.image.mean() < 210 and frame.image.std() > 15

@@ -43,10 +43,19 @@ class Mover:
     speed_mps: float
     walker: tuple[float, Vector, Vector, float] | None = None  # height, vest, trousers, phase of the stride
 
+    @property
+    def is_person(self) -> bool:
+        """Whether it is somebody on foot."""
+        return self.walker is not None or self.speed_mps == 0
+
+    def position_m(self, time_s: float) -> tuple[float, float]:
+        """Where the body is on the ground after some time."""
+        (x, y), step = self.at_m, self.speed_mps * time_s
+        return float(x + step * np.cos(self.heading_rad)), float(y + step * np.sin(self.heading_rad))
+
     def at(self, time_s: float) -> list[Solid]:
         """The body in the site frame after some time."""
-        step = self.speed_mps * time_s
-        x, y = self.at_m[0] + step * np.cos(self.heading_rad), self.at_m[1] + step * np.sin(self.heading_rad)
+        x, y = self.position_m(time_s)
         solids = list(self.solids)
         if self.walker:
             height, vest, trousers, phase = self.walker
@@ -116,6 +125,8 @@ def make_apron(site: Site, seed: int, log: int, *, size_px: tuple[int, int]) -> 
     drive = _drive(site, route, focus, rng)
     movers += _traffic(site, drive, rng)
     roadside, strollers = _roadside(site, drive, rng)
+    movers = [*movers, *strollers]
+    movers = [m for m in movers if not m.is_person or _keeps_clear(m, drive, behind_m=1.6, ahead_m=1.6, beside_m=1.6)]
     turn_deg = (
         {"head-east": 26.0, "head-west": -26.0, "tail-east": -28.0, "tail-west": 28.0}.get(route, 0.0) + 6.0 * rig - 3.0
     )
@@ -132,7 +143,7 @@ def make_apron(site: Site, seed: int, log: int, *, size_px: tuple[int, int]) -> 
         rig_id=f"rig-{rig}-{route.split('-')[0]}",
         vehicle_id=f"{site.site_id}-car-{rig}",
         standing=Solids.of(standing + roadside),
-        movers=tuple(movers + strollers),
+        movers=tuple(movers),
         paint=Paint.of(markings(site, generator(seed, site.site_id, "wear"))),
         light=_light(rng, log),
         drive=drive,
@@ -284,15 +295,19 @@ def _traffic(site: Site, drive: Drive, rng: np.random.Generator) -> list[Mover]:
             if abs(y - drive.control_m[0, 1]) < 2.5:
                 x = drive.control_m[0, 0] + (1 if east else -1) * float(rng.uniform(32, 48))
             body = bodies[int(rng.integers(len(bodies)))]
-            movers.append(
-                Mover(
-                    solids=tuple(body),
-                    at_m=(x, y),
-                    heading_rad=0.0 if east else np.pi,
-                    speed_mps=float(rng.uniform(4, 8)),
-                )
-            )
-    return movers
+            heading, speed = 0.0 if east else np.pi, float(rng.uniform(4, 8))
+            movers.append(Mover(solids=tuple(body), at_m=(x, y), heading_rad=heading, speed_mps=speed))
+    return [mover for mover in movers if _keeps_clear(mover, drive, behind_m=21.0, ahead_m=9.0, beside_m=3.2)]
+
+
+def _keeps_clear(mover: Mover, drive: Drive, *, behind_m: float, ahead_m: float, beside_m: float) -> bool:
+    """Whether the ego camera stays out of a rectangle around the mover for the first ten seconds."""
+    for time_s in np.arange(0.0, 10.0, 0.2):
+        mover_from_site = pose.inverse(pose.planar(*mover.position_m(float(time_s)), mover.heading_rad))
+        x, y, _ = pose.transform(mover_from_site @ drive.at(float(time_s)), np.array([1.6, 0.0, 0.0]))
+        if -behind_m < x < ahead_m and abs(y) < beside_m:
+            return False
+    return True
 
 
 def _drive(site: Site, route: str, focus: int, rng: np.random.Generator) -> Drive:
