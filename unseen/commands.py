@@ -3,6 +3,7 @@
 Nothing heavy is imported here; each function brings in what it needs once its cheap checks have passed.
 """
 
+import os
 import shutil
 import sys
 from dataclasses import asdict
@@ -197,7 +198,8 @@ def pretrain(
     """
     data, out = Path(data), Path(out)
     _check_store(data, split)
-    _check_new(out)
+    if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first process makes the folder
+        _check_new(out)
     if isinstance(recipe, str) and not recipe.endswith(".json"):
         from unseen.recipes.outline import check_overrides
 
@@ -279,19 +281,22 @@ def embed(run: Path, source: Path, /, *, out: Path, trust: tuple[str, ...] = ())
     return embed_store(Path(run), Path(source), Path(out), trust=trust)
 
 
-def export(run: Path, /, *, to: Literal["timm", "transformers", "onnx"], out: Path) -> Result:
+def export(
+    run: Path, /, *, to: Literal["timm", "transformers", "onnx"], out: Path, trust: tuple[str, ...] = ()
+) -> Result:
     """Write a run's encoder for other libraries; ONNX is checked against ONNX Runtime.
 
     Args:
         run: a finished run.
         to: the library that will load it.
         out: folder to create.
+        trust: modules outside the package whose classes the encoder names.
     """
     _check_finished(Path(run))
     _check_new(Path(out))
     from unseen.systems.export import export as write
 
-    return write(Path(run), to=to, out=Path(out))
+    return write(Path(run), to=to, out=Path(out), trust=trust)
 
 
 def demo(*, out: Path = Path(".demo"), seed: int = 0) -> Result:

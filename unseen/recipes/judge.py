@@ -52,7 +52,7 @@ def judge(
         recipe.probes,
         split=roles(store, split, manifest, trained_on),
         lineage=trained_on,
-        ledger=run,
+        ledger=store.path,
         registered={probe["hash"] for probe in _read(run / "probes.json")["probes"]},
         model_digest=hashlib.blake2b((run / "encoder.safetensors").read_bytes(), digest_size=16).hexdigest(),
         run=run.name,

@@ -26,6 +26,7 @@ from unseen.recipes.load import load_recipe, read_recipe, write_recipe
 from unseen.recipes.recipe import Recipe
 from unseen.systems.encode import save_encoder
 from unseen.systems.objective import Objective, sample_keys
+from unseen.train.distributed import first_process
 from unseen.train.init import load_init
 from unseen.train.loop import fit
 
@@ -50,9 +51,10 @@ def start(
     model = build(recipe, source)
     if init:
         print(load_init(model, init), file=sys.stderr)
-    out.mkdir(parents=True, exist_ok=True)
-    write_recipe(recipe, out / "recipe.json")
-    record(out, recipe, store, logs, splits, source, init)
+    if first_process():
+        out.mkdir(parents=True, exist_ok=True)
+        write_recipe(recipe, out / "recipe.json")
+        record(out, recipe, store, logs, splits, source, init)
     return train(out, recipe, source, model)
 
 
@@ -74,7 +76,7 @@ def train(run: Path, recipe: Recipe, source: ClipSource, model: MaskedModel) -> 
         monitor=monitor_clip(source, recipe.training.monitor_samples),
         class_names=source.store.classes("seg").names if source.store.has_classes("seg") else (),
     )
-    if result.finished:
+    if result.finished and first_process():
         lineage = json.loads((run / "lineage.json").read_text())
         save_encoder(run, model, recipe.unit, recipe.normalise, recipe.view.frame_px, lineage=lineage)
     return {"run": str(run), **result.summary()}

@@ -31,9 +31,7 @@ class Ranks:
         if self.world == 1:
             return model
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(
-            model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        return nn.parallel.DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
 
     @contextmanager
     def accumulating(self, model: nn.Module, *, last: bool) -> Iterator[None]:
@@ -54,6 +52,11 @@ class Ranks:
         """Until every process has come here."""
         if self.world > 1:
             distributed.barrier()
+
+
+def first_process() -> bool:
+    """Whether this process writes files, known before the processes have met."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from unseen.data.order import positions
 from unseen.errors import UnseenError
 from unseen.systems.objective import VISIBLE, Objective, predict, sample_keys, total, unit_weights
 from unseen.train import checkpoint
+from unseen.train.allocator import keep_freed_memory
 from unseen.train.distributed import Ranks, join, to_device
 from unseen.train.failure import keep_failure
 from unseen.train.identity import recipe_digest
@@ -79,6 +80,7 @@ def fit(
     a checkpoint. `monitor`: whole frames, with the frame before and labels where there are any (`class_names` name
     their classes).
     """
+    keep_freed_memory()
     with join(device) as ranks, Stop() as stop:
         loop = Loop(run, model, objective, training, source, ranks)
         done = loop.resume()
