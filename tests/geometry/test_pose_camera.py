@@ -25,7 +25,7 @@ def test_inverse_undoes_and_quaternion_returns(x, y, yaw):
 
 def test_planar_turns_counter_clockwise():
     np.testing.assert_allclose(
-        pose.transform(pose.planar(10, 0, np.pi / 2), np.array([1.0, 0, 0])), [10, 1, 0], atol=1e-12
+        pose.transform(pose.planar(10.0, 0.0, np.pi / 2), np.array([1.0, 0, 0])), [10, 1, 0], atol=1e-12
     )
 
 

@@ -60,7 +60,7 @@ def test_times_poses_and_calibration_fit_together(world):
         a, b = (poses[frame["ego_pose_id"]] for frame in (before, after))
         moved = np.hypot(b["tx"] - a["tx"], b["ty"] - a["ty"])
         assert abs(moved - 0.2 * a["vx"]) < 0.02
-        ahead = pose.from_quaternion((a["qw"], a["qx"], a["qy"], a["qz"]), (0, 0, 0))[:3, 0]
+        ahead = pose.from_quaternion((a["qw"], a["qx"], a["qy"], a["qz"]), (0.0, 0.0, 0.0))[:3, 0]
         assert ahead @ [b["tx"] - a["tx"], b["ty"] - a["ty"], 0] > 0.9 * moved  # it drives where it looks
     for row in world.table("calibration").to_pylist():
         assert len(row["K"]) == 4 and 1.5 < row["tz"] < 2.6

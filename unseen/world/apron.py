@@ -366,7 +366,7 @@ def _roadside(site: Site, drive: Drive, rng: np.random.Generator) -> tuple[list[
 def _light(rng: np.random.Generator, log: int) -> Light:
     """Day, dusk, fog or rain."""
     kind = ("day", "overcast", "dusk", "day", "fog", "day", "rain", "day")[(log * 3 + int(rng.integers(3))) % 8]
-    elevation = np.radians(rng.uniform(4, 9) if kind == "dusk" else rng.uniform(22, 58))
+    elevation = np.radians(rng.uniform(7, 12) if kind == "dusk" else rng.uniform(22, 58))
     azimuth = rng.uniform(0.15, np.pi - 0.15) if kind != "dusk" else rng.uniform(0, 2 * np.pi)
     sun = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
     blue, grey = np.array([0.20, 0.38, 0.75]), np.array([0.62, 0.65, 0.70])

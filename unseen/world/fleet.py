@@ -164,7 +164,7 @@ def _gear(kind: AircraftType) -> list[Solid]:
     z, radius = _axis_height(kind), 0.15 * kind.fuselage
     solids = [
         capsule((0, 0, 0.3), (0, 0, z - 0.3 * kind.fuselage), 0.1, "aircraft", STEEL),
-        *_axle(0, 0, 0.62 * radius, 0.35),
+        *_axle(0.0, 0.0, 0.62 * radius, 0.35),
     ]
     for side in (1, -1):
         y = side * kind.track / 2

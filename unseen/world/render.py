@@ -27,7 +27,8 @@ from unseen.world.site import generator
 from unseen.world.solids import CLASSES, Material, Solids
 from unseen.world.texture import Surface, albedo
 
-SHADOW_STEP_M = 0.2
+SHADOW_STEP_M = 0.25
+SHADOW_REACH_M = 60.0  # what moves farther away casts none
 SMALLEST_PX = 1.5
 _EXTRA_RAYS = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125))  # with the centre: four rays per edge pixel
 _SHINE = np.zeros(len(Material))
@@ -62,7 +63,9 @@ class Renderer:
         field = apron.camera.ray_field(site_from_ego)
         moving = apron.moving(time_s)
         solids = detailed(Solids.join([apron.standing, moving]), field)
-        shadow = self.standing_shadow | shaded(moving, apron.light.toward_sun, self.x_m, self.y_m)
+        near = np.linalg.norm(moving.centre_m[:, :2] - site_from_ego[:2, 3], axis=1) < SHADOW_REACH_M
+        cast = shaded(moving.rows(np.flatnonzero(near)), apron.light.toward_sun, self.x_m, self.y_m)
+        shadow = self.standing_shadow | cast
         hits = cast_image(solids, field, (height, width))
         v, u = (grid.ravel().astype(float) for grid in np.mgrid[:height, :width])
         colour, cls = self._shade(solids, field, Hits(*(part.ravel() for part in hits)), u, v, shadow)

@@ -46,7 +46,7 @@ class Material(IntEnum):
 CLASSES = ("sky", "apron", "marking", "building", "aircraft", "gse", "cone", "chock", "person", "vegetation", "other")
 SMALL_CLASSES = ("cone", "chock", "person", "marking")
 
-Vector = Sequence[float] | np.ndarray
+Vector = Sequence[float | int] | np.ndarray
 
 
 class Solid(NamedTuple):
