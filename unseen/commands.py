@@ -313,8 +313,8 @@ def demo(*, out: Path = Path(".demo"), seed: int = 0) -> Result:
     out.mkdir(parents=True, exist_ok=True)
     (out / DEMO_MARK).write_text("made by `unseen demo`, which replaces this folder\n")
     store, run = out / "store", out / "run"
-    world(store, seed=seed)
-    split(store, name="demo", by=("log_id",), share=(0.5, 0.25, 0.25), seed=seed)
+    world(store, logs=32, frames=10, seed=seed)
+    split(store, name="demo", share=(0.4, 0.3, 0.3), seed=seed)
     pretrain("apron", data=store, out=run, split="demo", set=(f"training.seed={seed}",))
     evaluate(run)
     page = report(run)
