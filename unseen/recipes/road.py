@@ -23,7 +23,7 @@ PROBES = (
 
 
 def road_mae() -> Recipe:
-    """The published masked autoencoder at this size: linear stem, class token, normalised pixels, all of them decoded."""
+    """The published masked autoencoder at this size: linear stem, class token, normalised pixels, all decoded."""
     return replace(
         mae(),
         view=View(frame_px=(192, 256), crop_px=(64, 128), area=(0.1, 0.6)),
@@ -31,7 +31,7 @@ def road_mae() -> Recipe:
             encoder=ViT(width=192, depth=6, heads=3, class_token=True, stem=LinearStem()),
             predictor=SelfAttention(width=96, depth=2, heads=3),
         ),
-        training=Training(steps=2400, batch=32, lr=1.2e-2, monitor_every=400, checkpoint_every=400),
+        training=Training(steps=1350, batch=32, lr=1.2e-2, monitor_every=400, checkpoint_every=400),
         probes=PROBES,
     )
 
@@ -40,7 +40,7 @@ def road_descriptors() -> Recipe:
     """Descriptors on hidden units through a predictor and on visible ones by a linear head."""
     return replace(
         descriptors(),
-        training=Training(steps=2350, batch=32, lr=2.4e-2, monitor_every=400, checkpoint_every=400),
+        training=Training(steps=1300, batch=32, lr=2.4e-2, monitor_every=400, checkpoint_every=400),
         probes=PROBES,
     )
 
@@ -51,12 +51,12 @@ def road_unmasked() -> Recipe:
         road_descriptors(),
         mask=Random(ratio=0.05),
         decode=1.0,
-        training=Training(steps=1475, batch=16, lr=3.2e-2, monitor_every=400, checkpoint_every=400),
+        training=Training(steps=820, batch=16, lr=3.2e-2, monitor_every=400, checkpoint_every=400),
     )
 
 
 def road_completion() -> Recipe:
-    """Masked prediction and nothing else: a full-length encoder, 16 px cells hidden, descriptors of the hidden units."""
+    """Masked prediction and nothing else: full-length encoder, 16 px cells hidden, descriptors of hidden units."""
     return replace(
         road_descriptors(),
         mask=Random(ratio=0.5, cell=2),
@@ -65,5 +65,5 @@ def road_completion() -> Recipe:
         model=InPlace(
             encoder=ViT(width=192, depth=6, heads=3, class_token=False, stem=WhitenedStem(hidden=576)),
         ),
-        training=Training(steps=1600, batch=16, lr=3.2e-2, monitor_every=400, checkpoint_every=400),
+        training=Training(steps=900, batch=16, lr=3.2e-2, monitor_every=400, checkpoint_every=400),
     )
