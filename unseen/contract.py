@@ -34,7 +34,7 @@ class Metadata(TypedDict, total=False):
     centre: Float[Tensor, "B N C"]  # or [1, N, C]: where all units are, also the hidden ones
     valid: Bool[Tensor, "B N"]
     grid: tuple[int, ...] | None
-    weight: dict[str, Float[Tensor, "B N"]]  # per target: how much each unit counts in the mean
+    weight: dict[str, Float[Tensor, "B N"]]  # per target: how much a unit counts; made of content, no model gets it
     inclusion: Float[Tensor, "B N"]  # probability that the policy hides the unit, where it knows it
     timestamp_ns: Int64[Tensor, "B"]
     log_id: list[str]

@@ -232,6 +232,11 @@ def masks_by_multiplying(model: MaskedModel, batch: MaskedBatch) -> dict[str, Te
     return model(x, torch.ones_like(batch.visible_mask), batch.target_mask, batch.metadata)
 
 
+def hands_over_weights(model: MaskedModel, batch: MaskedBatch) -> dict[str, Tensor]:
+    """Gives the model all metadata, weights included: that a hidden unit weighs nothing says that it is flat."""
+    return model(pack(batch.input, batch.visible_mask), batch.visible_mask, batch.target_mask, batch.metadata)
+
+
 def centres_by_all_units(model: MaskedModel, batch: MaskedBatch) -> dict[str, Tensor]:
     """Takes the mean of all units out of the visible ones: a statistic of what is hidden leaks."""
     x = batch.input - batch.input.mean(dim=1, keepdim=True)

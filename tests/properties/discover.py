@@ -7,7 +7,7 @@ too large or another setting deserves a test, as what `VARIANTS` lists for it.
 import dataclasses
 import inspect
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -18,11 +18,14 @@ import unseen.masks
 import unseen.models
 import unseen.targets
 import unseen.units
-from unseen.contract import Clip, MaskedModel, MaskPolicy, ModelSpec, Target, Unit
+from unseen.contract import Clip, MaskPolicy, ModelSpec, Target, Unit
 from unseen.errors import UnseenError
 from unseen.models import ConvStem, CrossAttention, InPlace, MaskedAutoencoder, SelfAttention, ViT, WhitenedStem
+from unseen.models.predictors import Predictor
+from unseen.models.stems import Stem
 from unseen.systems.objective import Objective, Term
 from unseen.units import Fixed
+from unseen.units.normalise import Normalise
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,30 +73,38 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
 
 
 def policies() -> list[MaskPolicy]:
-    return [
-        member for member in members(unseen.masks) if parameters(type(member).__call__) == ["units", "key", "metadata"]
-    ]
+    return list(members(unseen.masks, MaskPolicy))
 
 
 def units() -> list[Unit]:
-    return [member for member in members(unseen.units) if isinstance(member, Unit)]
+    return list(members(unseen.units, Unit, others=(Normalise,)))
+
+
+def normalisers() -> list[Normalise]:
+    return list(members(unseen.units, Normalise, others=(Unit,)))
 
 
 def targets() -> list[Target]:
-    return [member for member in members(unseen.targets) if isinstance(member, Target)]
+    return list(members(unseen.targets, Target))
 
 
 def models() -> list[ModelSpec]:
-    return list(members(unseen.models, builds_a_masked_model))
+    return list(members(unseen.models, ModelSpec, others=(ViT, Predictor, Stem)))
 
 
-def members(room: ModuleType, wanted=lambda kind: True) -> Iterator[Any]:
-    """An instance of each variant of each frozen dataclass that the room exports."""
+def members(room: ModuleType, wanted: type, others: tuple[type, ...] = ()) -> Iterator[Any]:
+    """An instance of each variant of each frozen dataclass that the room exports, and that does what is wanted.
+
+    Whatever is neither that nor one of the others that live in the room is an error: nothing goes untested in silence.
+    """
     for name in room.__all__:
         kind = getattr(room, name)
-        if not (inspect.isclass(kind) and dataclasses.is_dataclass(kind) and wanted(kind)):
+        if not (inspect.isclass(kind) and dataclasses.is_dataclass(kind)):
             continue
         assert kind.__dataclass_params__.frozen, f"{name} is a node of recipes, so it must be a frozen dataclass"
+        if not does(kind, wanted):
+            assert any(does(kind, other) for other in others), f"{name} does not do what a {wanted.__name__} does"
+            continue
         try:
             yield from VARIANTS.get(kind) or (kind(),)
         except TypeError as error:
@@ -102,9 +113,25 @@ def members(room: ModuleType, wanted=lambda kind: True) -> Iterator[Any]:
             ) from error
 
 
-def builds_a_masked_model(kind: type) -> bool:
-    built = typing.get_type_hints(kind.build).get("return") if hasattr(kind, "build") else None
-    return inspect.isclass(built) and issubclass(built, MaskedModel)
+def does(kind: type, wanted: type) -> bool:
+    """Whether a class is what is wanted: of a protocol it has all names, and methods with the same arguments."""
+    if not getattr(wanted, "_is_protocol", False):
+        return issubclass(kind, wanted)
+    names = [n for n in {**vars(wanted), **wanted.__annotations__} if n == "__call__" or not n.startswith("_")]
+    if not all(hasattr(kind, name) for name in names):
+        return False
+    methods = [name for name in names if inspect.isfunction(getattr(wanted, name, None))]
+    return all(agrees(getattr(kind, name), getattr(wanted, name)) for name in methods)
+
+
+def agrees(method, wanted) -> bool:
+    """The same names of arguments, and where a module is promised, that kind of module."""
+    promised = typing.get_type_hints(wanted).get("return")
+    if inspect.isclass(promised) and issubclass(promised, nn.Module):
+        given = typing.get_type_hints(method).get("return")
+        if not (inspect.isclass(given) and issubclass(given, promised)):
+            return False
+    return parameters(method) == parameters(wanted)
 
 
 def parameters(function) -> list[str]:
@@ -137,8 +164,17 @@ def objective(unit: Unit, mask: MaskPolicy, target: Target, **settings) -> Objec
 def fits(model: ModelSpec, unit: Unit) -> bool:
     """Whether the model takes such units; one that does not must say so in one line."""
     goal = objective(unit, unseen.masks.Random(), unseen.targets.Pixels())
+    return works(lambda: model.build(goal.shapes(goal.batch(clip(), key_of(3)))))
+
+
+def suits(unit: Unit, mask: MaskPolicy, target: Target) -> bool:
+    """Whether policy and target take such units; one that needs a grid, say, must say so in one line."""
+    return works(lambda: objective(unit, mask, target).batch(clip(), key_of(3)))
+
+
+def works(attempt: Callable[[], Any]) -> bool:
     try:
-        model.build(goal.shapes(goal.batch(clip(), key_of(3))))
+        attempt()
     except UnseenError:
         return False
     return True

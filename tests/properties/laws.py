@@ -185,7 +185,7 @@ def hidden_input_cannot_matter(
 ) -> None:
     """With every hidden input replaced by NaN, prediction and loss stay bit-identical."""
     hidden = ~batch.visible_mask.view(*batch.visible_mask.shape, *[1] * (batch.input.ndim - 2))
-    poisoned = batch._replace(input=batch.input.masked_fill(hidden, torch.nan))
+    poisoned = batch._replace(input=batch.input.clone().masked_fill_(hidden, torch.nan))  # in the same layout
     before, after = forward(model, batch), forward(model, poisoned)
     losses = objective.losses(before, batch), objective.losses(after, poisoned)
     assert before.keys() == after.keys() == batch.target.keys()
@@ -208,17 +208,44 @@ def hidden_gradient_is_zero(model: MaskedModel, batch: MaskedBatch, forward: For
 
 
 @torch.no_grad()
-def hidden_content_cannot_matter(objective: Objective, model: MaskedModel, clip: Clip, key: Tensor) -> None:
-    """Other content in the hidden units of the raw clip: centres, metadata and the prediction stay bit-identical."""
+def hidden_content_cannot_matter(
+    objective: Objective, model: MaskedModel, clip: Clip, key: Tensor, forward: Forward = predict
+) -> None:
+    """Other content in the hidden units of the raw clip: all that the model is given, and says, stays bit-identical."""
     values, units = objective.unit.cut(clip)
     batch = checked(objective, clip, key)
     hidden = ~batch.visible_mask.view(*batch.visible_mask.shape, *[1] * (values.ndim - 2))
-    other = objective.unit.join(torch.where(hidden, 255 - values, values), units)
+    other = objective.unit.join(torch.where(hidden, 77, values), units)
     changed = checked(objective, Clip(**{**clip, "image": other}), key)
     assert torch.equal(batch.visible_mask, changed.visible_mask), "the mask depends on content"
     assert torch.equal(batch.metadata["centre"], changed.metadata["centre"]), "centres depend on hidden content"
-    before, after = predict(model, batch), predict(model, changed)
+    for one, other in zip(handed_over(forward, batch), handed_over(forward, changed), strict=True):
+        same = torch.equal(one, other) if isinstance(one, Tensor) else one == other
+        assert same, "the model is given something that depends on hidden content"
+    before, after = forward(model, batch), forward(model, changed)
     assert all(torch.equal(before[name], after[name]) for name in before), "hidden content reached the prediction"
+
+
+class Listener(MaskedModel):
+    """Keeps what it is given and predicts nothing."""
+
+    def forward(self, *given):
+        self.given = given
+        return {}
+
+
+def handed_over(forward: Forward, batch: MaskedBatch) -> list:
+    """Every leaf of what a model is given of a batch."""
+    listener = Listener()
+    forward(listener, batch)
+    leaves, trees = [], list(listener.given)
+    while trees:
+        tree = trees.pop()
+        if isinstance(tree, dict):
+            trees += [part for pair in sorted(tree.items()) for part in pair]
+        else:
+            leaves.append(tree)
+    return leaves
 
 
 @torch.no_grad()

@@ -2,18 +2,32 @@
 
 import dataclasses
 import itertools
+import types
 
 import pytest
 import torch
 
-from unseen.contract import Clip, Units
+from unseen.contract import Clip, MaskPolicy, ModelSpec, Target, Unit, Units
 from unseen.masks import Random
 from unseen.systems.objective import Objective, Term
 from unseen.targets import Pixels
-from unseen.units import Fixed, Patches
+from unseen.units import Fixed, Patches, PerFrame
 
 from . import broken, laws
-from .discover import clip, fits, key_of, models, name_of, objective, policies, targets, units
+from .discover import (
+    clip,
+    fits,
+    key_of,
+    members,
+    models,
+    name_of,
+    normalisers,
+    objective,
+    policies,
+    suits,
+    targets,
+    units,
+)
 
 SMALL = Patches(size=(4, 4))
 every_model = pytest.mark.parametrize("model", models(), ids=name_of)
@@ -24,6 +38,7 @@ combinations = pytest.mark.parametrize(
         for model, unit in itertools.product(models(), units())
         if fits(model, unit)
         for target in targets()
+        if suits(unit, Random(), target)
     ],
     ids=lambda member: name_of(member),
 )
@@ -70,6 +85,8 @@ def _built(model, shapes, build):
 @combinations
 def test_hidden_input_cannot_matter(model, target, unit):
     for policy in policies():
+        if not suits(unit, policy, target):
+            continue
         goal = objective(unit, policy, target)
         batch = laws.checked(goal, clip(), key_of(3))
         net = built(model, goal, batch)
@@ -79,9 +96,19 @@ def test_hidden_input_cannot_matter(model, target, unit):
 
 @combinations
 def test_hidden_content_cannot_matter(model, target, unit):
-    goal = objective(unit, policies()[0], target)
+    goal = objective(unit, Random(), target)
     net = built(model, goal, laws.checked(goal, clip(), key_of(3)))
     laws.hidden_content_cannot_matter(goal, net, clip(), key_of(3))
+
+
+@pytest.mark.parametrize("normalise", normalisers(), ids=name_of)
+def test_normalisation_tells_nothing_of_hidden_units(normalise):
+    """Given the numbers of the whole frame, which are metadata (docs/design.md, section 9)."""
+    goal = dataclasses.replace(objective(SMALL, Random(), Pixels()), normalise=normalise)
+    of_frame = {"frame_mean": torch.full((3, 3), 0.4), "frame_std": torch.full((3, 3), 0.2)}
+    raw = Clip(**{**clip(), **of_frame})
+    net = built(models()[0], goal, laws.checked(goal, raw, key_of(3)))
+    laws.hidden_content_cannot_matter(goal, net, raw, key_of(3))
 
 
 @every_model
@@ -122,6 +149,12 @@ def test_each_law_can_fail():
     leaky = objective(broken.CentresOfMass(), Random(), Pixels())
     with pytest.raises(AssertionError, match="centres"):
         laws.hidden_content_cannot_matter(leaky, standing(), clip(), key_of(3))
+    laws.hidden_content_cannot_matter(goal, standing(), clip(), key_of(3))
+    with pytest.raises(AssertionError, match="is given"):
+        laws.hidden_content_cannot_matter(goal, standing(), clip(), key_of(3), broken.hands_over_weights)
+    by_crop = dataclasses.replace(goal, normalise=PerFrame())  # without its frame: hidden units are in the statistics
+    with pytest.raises(AssertionError, match="is given"):
+        laws.hidden_content_cannot_matter(by_crop, standing(), clip(), key_of(3))
     ragged = objective(Ragged(), Random(), Pixels())
     laws.batch_mates_cannot_matter(ragged, standing(), clip(), key_of(3))
     for mixes in ("batch", "padding"):
@@ -143,3 +176,28 @@ def test_discovery_finds_every_room():
         "InPlace",
     } <= found
     assert not {"ViT", "SelfAttention", "Fixed", "LinearStem"} & found
+    assert {type(member).__name__ for member in normalisers()} == {"Fixed", "PerFrame"}
+
+
+def test_every_member_stands_in_some_combination():
+    assert all(any(fits(model, unit) for unit in units()) for model in models())
+    assert all(any(fits(model, unit) for model in models()) for unit in units())
+    assert all(any(suits(unit, Random(), target) for unit in units()) for target in targets())
+    assert all(any(suits(unit, policy, Pixels()) for unit in units()) for policy in policies())
+
+
+def test_discovery_passes_over_no_member_in_silence():
+    """A policy whose arguments have other names, a target without `risk`: an error, not a member without tests."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Half:
+        suits: str = "nothing"
+
+        def __call__(self, units, key):
+            return None
+
+    room = types.ModuleType("room")
+    room.Half, room.__all__ = Half, ["Half"]
+    for protocol in (MaskPolicy, Target, Unit, ModelSpec):
+        with pytest.raises(AssertionError, match="Half"):
+            list(members(room, protocol))

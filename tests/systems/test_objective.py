@@ -1,9 +1,12 @@
 """The objective: what it hands to a model, what it samples, and what the loss counts."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from unseen.contract import Clip, MaskedModel, check
+from unseen.errors import UnseenError
 from unseen.masks import Random
 from unseen.packing import pack
 from unseen.systems.objective import VISIBLE, Objective, Term, predict, sample, sample_keys, total, unit_weights
@@ -56,13 +59,45 @@ def test_predict_hands_over_visible_units_and_nothing_else():
 
     class Spy(MaskedModel):
         def forward(self, x_visible, visible_mask, target_mask, metadata=None):
-            seen.update(x=x_visible, names=metadata.keys())
+            seen.update(x=x_visible, names=set(metadata))
             return {}
 
     batch = made(objective())
     predict(Spy(), batch)
     assert torch.equal(seen["x"], pack(batch.input, batch.visible_mask))
-    assert seen["names"] <= {"centre", "valid", "grid", "weight", "log_id", "timestamp_ns"}
+    assert seen["names"] == {"centre", "valid", "grid", "log_id", "timestamp_ns"}, "weights are made of hidden content"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"decode": 0.0}, "decode is 0.0"),
+        ({"decode": 1.5}, "decode is 1.5"),
+        ({"targets": {}}, "no target"),
+        ({"targets": {"pixels": Term(target=Pixels(), weight=0.0)}}, "no target"),
+        ({"targets": {"pixels": Term(target=Pixels(), weight=-1.0)}}, "weighs -1.0"),
+        ({"targets": {"pixels.visible": Term(target=Pixels())}}, "pixels.visible"),
+    ],
+)
+def test_an_objective_that_means_nothing_is_refused(settings, message):
+    with pytest.raises(UnseenError, match=message):
+        objective(**settings)
+
+
+def test_a_target_that_weighs_nothing_is_not_made():
+    @dataclasses.dataclass(frozen=True)
+    class Never(Pixels):
+        def make(self, values, units, clip):
+            raise AssertionError("made")
+
+    goal = objective(targets={"pixels": Term(target=Pixels()), "never": Term(target=Never(), weight=0.0)})
+    assert list(made(goal).target) == ["pixels"]
+
+
+def test_targets_share_one_sample_of_the_hidden_units():
+    both = {"pixels": Term(target=Pixels()), "look": Term(target=Descriptors())}
+    batch = made(objective(targets=both, decode=0.5))
+    assert batch.target_mask["pixels"] is batch.target_mask["look"]
 
 
 def test_masks_follow_sample_and_visit():

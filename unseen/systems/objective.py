@@ -1,6 +1,8 @@
 """The objective: clip -> MaskedBatch -> loss per unit. The same lines for every modality and every system."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -8,7 +10,6 @@ from torch import Tensor
 
 from unseen.contract import (
     Clip,
-    Mask,
     MaskedBatch,
     MaskedModel,
     MaskPolicy,
@@ -17,9 +18,9 @@ from unseen.contract import (
     Shapes,
     Target,
     Unit,
-    Units,
     walk,
 )
+from unseen.errors import UnseenError
 from unseen.packing import pack
 from unseen.randomness import keys, uniform
 from unseen.units.normalise import Normalise, apply
@@ -44,28 +45,41 @@ class Objective:
     targets: dict[str, Term]
     decode: float = 1.0  # share of the hidden units that is predicted: a uniform sample, so the mean stays unbiased
 
+    def __post_init__(self) -> None:
+        if not 0 < self.decode <= 1:
+            raise UnseenError(f"decode is {self.decode}", "it is a share of the hidden units, above 0 and at most 1")
+        for name, term in self.targets.items():
+            if name.endswith(VISIBLE):
+                raise UnseenError(f"a target is called {name!r}", f"{VISIBLE!r} marks a loss on visible units")
+            if not all(math.isfinite(weight) and weight >= 0 for weight in (term.weight, term.visible_weight)):
+                raise UnseenError(
+                    f"target {name!r} weighs {term.weight} and {term.visible_weight}", "a weight is finite, 0 or more"
+                )
+        if not self.weights():
+            raise UnseenError("no target weighs anything", "an objective has at least one loss", "raise a weight")
+
     def batch(self, clip: Clip, key: Int64[Tensor, "B"]) -> MaskedBatch:
         """Normalise, cut, mask and make the targets of a clip; `key` is one random key per sample."""
         clip = apply(self.normalise, clip)
         values, units = self.unit.cut(clip)
-        metadata = Metadata(centre=units.centre, valid=units.valid, grid=units.grid, weight={})
+        metadata = Metadata(centre=units.centre, valid=units.valid, grid=units.grid)
         for name in ("log_id", "timestamp_ns"):
             if name in clip:
                 metadata[name] = clip[name]
         mask = self.mask(units, key, metadata)
-        target, target_mask = {}, {}
-        for name, term in self.targets.items():
-            made, weight = term.target.make(values, units, clip), term.target.weight(values, units, clip)
-            for label, wanted, place in self._places(name, term, mask, units, key):
-                if wanted:
-                    target[label], target_mask[label], metadata["weight"][label] = made, place, weight
-        return MaskedBatch(values, mask.visible, target, target_mask, metadata)
-
-    def _places(
-        self, name: str, term: Term, mask: Mask, units: Units, key: Int64[Tensor, "B"]
-    ) -> tuple[tuple[str, bool, Bool[Tensor, "B N"]], ...]:
         hidden = sample(mask.target, self.decode, key)
-        return (name, term.weight > 0, hidden), (name + VISIBLE, term.visible_weight > 0, mask.visible)
+        target: dict[str, Tensor] = {}
+        target_mask: dict[str, Tensor] = {}
+        metadata["weight"] = {}
+        for name, term in self.targets.items():
+            places = {name: hidden} if term.weight > 0 else {}
+            if term.visible_weight > 0:
+                places[name + VISIBLE] = mask.visible
+            if places:
+                target |= dict.fromkeys(places, term.target.make(values, units, clip))
+                target_mask |= places
+                metadata["weight"] |= dict.fromkeys(places, term.target.weight(values, units, clip))
+        return MaskedBatch(values, mask.visible, target, target_mask, metadata)
 
     def shapes(self, batch: MaskedBatch) -> Shapes:
         """What a model must know to be built for batches like this one."""
@@ -91,9 +105,10 @@ class Objective:
 
 
 def predict(model: MaskedModel, batch: MaskedBatch) -> dict[str, Tensor]:
-    """Give the model the visible units, and nothing else of the content."""
+    """Give the model the visible units, and nothing else of the content: weights are made of hidden units too."""
     x_visible = walk(pack, batch.input, batch.visible_mask)
-    return model(x_visible, batch.visible_mask, batch.target_mask, batch.metadata)
+    known: Any = {name: value for name, value in batch.metadata.items() if name != "weight"}
+    return model(x_visible, batch.visible_mask, batch.target_mask, Metadata(**known))
 
 
 def unit_weights(batch: MaskedBatch) -> dict[str, Float[Tensor, "B K"]]:
@@ -105,10 +120,8 @@ def total(
     losses: dict[str, Tensor], counted: dict[str, Tensor], sums: dict[str, Tensor], objective: Objective
 ) -> Tensor:
     """Weighted sum over targets of sum(loss * weight) / sums; `sums` counts units over the whole step and all ranks."""
-    parts = [
-        objective.weights()[name] * (loss * counted[name]).sum() / sums[name].clamp(min=1e-12)
-        for name, loss in losses.items()
-    ]
+    factor = objective.weights()
+    parts = [factor[name] * (loss * counted[name]).sum() / sums[name].clamp(min=1e-12) for name, loss in losses.items()]
     return torch.stack(parts).sum()
 
 
@@ -124,8 +137,6 @@ def sample(mask: Bool[Tensor, "B N"], share: float, key: Int64[Tensor, "B"]) -> 
     return chosen.scatter(1, order, torch.arange(mask.shape[1], device=mask.device) < keep[:, None])
 
 
-def sample_keys(
-    clip: Clip, seed: int, visit: int | Int64[Tensor, "B"], purpose: str = "mask"
-) -> Int64[Tensor, "B"]:
+def sample_keys(clip: Clip, seed: int, visit: int | Int64[Tensor, "B"], purpose: str = "mask") -> Int64[Tensor, "B"]:
     """One key per sample of a clip; `visit` is an epoch, or each sample's position in the order of the run."""
     return keys(seed, clip["sample_id"], visit, purpose)
