@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unseen.contract import Units
+from unseen.errors import UnseenError
 from unseen.masks import Block, Grid, Random
 from unseen.masks.choose import choose, counts
 
@@ -62,8 +63,29 @@ def test_counts_of_published_settings(n_units, ratio, hidden):
 @pytest.mark.parametrize("policy", [Random(cell=2), Grid(), Block()])
 def test_policies_that_need_a_grid_say_so(policy):
     units = grid_units(2, 4, 6)._replace(grid=None)
-    with pytest.raises(ValueError, match="2-D grid"):
+    with pytest.raises(UnseenError, match="2-D grid"):
         policy(units, torch.arange(2), {})
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.01, 75.0, math.nan])
+def test_a_ratio_that_is_no_share_is_refused(ratio):
+    with pytest.raises(UnseenError, match="mask ratio"):
+        Random(ratio=ratio)(grid_units(2, 4, 6), torch.arange(2), {})
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        lambda: Random(cell=0),
+        lambda: Grid(stride=1),
+        lambda: Block(area=(0.0, 0.3)),
+        lambda: Block(area=(0.3, 0.1)),
+        lambda: Block(aspect=0.5),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(policy):
+    with pytest.raises(UnseenError):
+        policy()
 
 
 def test_cells_are_hidden_together_but_for_one():

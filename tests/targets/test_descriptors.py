@@ -170,7 +170,7 @@ def test_units_without_a_grid_are_refused(target):
 
 @pytest.mark.parametrize("scales", [(), (2,), (1, -1)])
 def test_scales_must_have_a_middle(scales):
-    with pytest.raises(ValueError, match="odd number"):
+    with pytest.raises(UnseenError, match="odd number"):
         Descriptors(scales=scales)
 
 

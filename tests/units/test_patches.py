@@ -40,7 +40,15 @@ def test_fixed_takes_out_imagenet_statistics(dtype, full):
 
 
 def test_fixed_refuses_other_channels():
-    with pytest.raises(ValueError, match="1 channels but the recipe normalises 3"):
+    for made in (
+        lambda: Patches(size=(0, 4)),
+        lambda: PerFrame(eps=0.0),
+        lambda: Fixed(mean=(0.5,), std=(0.5, 0.5)),
+        lambda: Fixed(mean=(0.5,), std=(0.0,)),
+    ):
+        with pytest.raises(UnseenError):
+            made()
+    with pytest.raises(UnseenError, match="1 channels but the recipe normalises 3"):
         apply(Fixed(), Clip(image=torch.zeros(1, 1, 2, 2, dtype=torch.uint8)))
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from unseen.contract import Mask, Metadata, Units
+from unseen.errors import UnseenError
 from unseen.masks.choose import choose, counts, grid_2d
 from unseen.randomness import uniform
 
@@ -23,6 +24,12 @@ class Block:
     ratio: float = 0.5  # share of the valid units that is hidden
     area: tuple[float, float] = (0.08, 0.3)  # share of the grid that one rectangle covers, smallest and largest
     aspect: float = 3.0  # height over width lies in [1 / aspect, aspect], log-uniform
+
+    def __post_init__(self) -> None:
+        if not 0.005 <= self.area[0] <= self.area[1] <= 1:
+            raise UnseenError(f"Block: area is {self.area}", "two shares of the grid, rising, from 0.005 to 1")
+        if self.aspect < 1:
+            raise UnseenError(f"Block: aspect is {self.aspect}", "it is the larger side over the smaller, from 1")
 
     def __call__(self, units: Units, key: Int64[Tensor, "B"], metadata: Metadata) -> Mask:
         rows, columns = grid_2d(units)
@@ -40,7 +47,7 @@ class Block:
         in_rows = (y >= y0[..., None]) & (y < (y0 + height)[..., None])  # [B, K, rows]
         in_columns = (x >= x0[..., None]) & (x < (x0 + width)[..., None])
         covered = (in_rows[..., :, None] & in_columns[..., None, :]).flatten(2)  # [B, K, N]
-        first = torch.where(covered.any(dim=1), covered.int().argmax(dim=1), n_blocks)
+        first = torch.where(covered.any(dim=1), covered.byte().argmax(dim=1), n_blocks)
         ragged = uniform(key ^ 1, 1) > 0.5  # the last rectangle is cut from below or from above, at random
         line = torch.arange(rows * columns, device=key.device) / (rows * columns)
         score = -first.double() - torch.where(ragged, line, 1 - line)

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from unseen.contract import Mask, Units
+from unseen.errors import UnseenError
 
 
 def choose(
@@ -31,8 +32,11 @@ def choose(
 def counts(valid: Bool[Tensor, "B N"], ratio: float) -> tuple[Int64[Tensor, "B"], Int64[Tensor, "B"]]:
     """Visible and target counts for a mask ratio: `round(n * ratio)` once, and at least one of each where n >= 2.
 
+    UnseenError for a ratio that is no share.
     (The published `int(n * (1 - ratio))` truncates a float and is one short for 16 of 286 usual pairs.)
     """
+    if not 0 <= ratio <= 1:
+        raise UnseenError(f"a mask ratio of {ratio}", "it is a share of the units, from 0 to 1")
     n_valid = valid.sum(dim=1)
     n_target = (n_valid.double() * ratio).round().long().clamp(min=1).minimum((n_valid - 1).clamp(min=0))
     return n_valid - n_target, n_target
@@ -41,13 +45,16 @@ def counts(valid: Bool[Tensor, "B N"], ratio: float) -> tuple[Int64[Tensor, "B"]
 def cell_of(units: Units, size: int) -> tuple[Int64[Tensor, "N"], int]:
     """The index of the size x size cell that each unit of a 2-D grid lies in, and the number of cells."""
     rows, columns = grid_2d(units)
-    row, column = torch.arange(rows) // size, torch.arange(columns) // size
+    device = units.valid.device
+    row, column = torch.arange(rows, device=device) // size, torch.arange(columns, device=device) // size
     across = -(-columns // size)
     return (row[:, None] * across + column).flatten(), -(-rows // size) * across
 
 
 def grid_2d(units: Units) -> tuple[int, int]:
-    """The (rows, columns) of the units, or ValueError when they do not fill a 2-D grid."""
+    """The (rows, columns) of the units, or UnseenError when they do not fill a 2-D grid."""
     if units.grid is None or len(units.grid) != 2:
-        raise ValueError(f"this mask needs units on a 2-D grid, got grid={units.grid}; use a Random mask instead")
+        raise UnseenError(
+            f"units on grid {units.grid}", "this mask needs units on a 2-D grid", "use Random with cell=1 instead"
+        )
     return units.grid[0], units.grid[1]

@@ -7,6 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from unseen.contract import Mask, Metadata, Units
+from unseen.errors import UnseenError
 from unseen.masks.choose import choose, counts, grid_2d
 from unseen.randomness import uniform
 
@@ -14,6 +15,10 @@ from unseen.randomness import uniform
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     stride: int = 2  # one unit of each stride x stride cell stays visible
+
+    def __post_init__(self) -> None:
+        if self.stride < 2:
+            raise UnseenError(f"Grid: stride is {self.stride}", "from 2 on, something is hidden")
 
     def __call__(self, units: Units, key: Int64[Tensor, "B"], metadata: Metadata) -> Mask:
         rows, columns = grid_2d(units)

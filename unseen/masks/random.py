@@ -6,6 +6,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from unseen.contract import Mask, Metadata, Units
+from unseen.errors import UnseenError
 from unseen.masks.choose import cell_of, choose, counts
 from unseen.randomness import uniform
 
@@ -15,12 +16,16 @@ class Random:
     ratio: float = 0.75  # share of the valid units that is hidden
     cell: int = 1  # hide `cell` x `cell` neighbours together; needs units on a grid when above 1
 
+    def __post_init__(self) -> None:
+        if self.cell < 1:
+            raise UnseenError(f"Random: cell is {self.cell}", "it counts units along one side, from 1")
+
     def __call__(self, units: Units, key: Int64[Tensor, "B"], metadata: Metadata) -> Mask:
         n_units = units.valid.shape[1]
         if self.cell == 1:
             score = uniform(key, n_units)
         else:
             cell, n_cells = cell_of(units, self.cell)
-            score = uniform(key, n_cells)[:, cell.to(key.device)]
+            score = uniform(key, n_cells)[:, cell]
             score = score + uniform(key ^ 1, n_units) * 2.0**-30  # the one cell that the exact count splits, at random
         return choose(score, units.valid, *counts(units.valid, self.ratio))

@@ -9,6 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unseen.contract import Clip, Units
+from unseen.errors import UnseenError
 from unseen.targets.distance import distance
 from unseen.targets.orientation import by_unit, central_differences, histogram, unit_px
 
@@ -41,7 +42,10 @@ class Descriptors:
 
     def __post_init__(self):
         if not self.scales or any(scale < 1 or scale % 2 == 0 for scale in self.scales):
-            raise ValueError(f"scales={self.scales}: a scale is an odd number of units, so that the unit is its centre")
+            raise UnseenError(
+                f"Descriptors: scales are {self.scales}",
+                "each is an odd number of units, so that the unit is its centre",
+            )
 
     @torch.no_grad()
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N D"]:

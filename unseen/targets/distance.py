@@ -46,6 +46,8 @@ def textured(
 
     Colour alone is no texture: after standardisation a patch of one grey differs between channels, and is flat.
     """
+    if flat_std <= 0:
+        return valid.to(values.dtype)
     variance = centre(values, space(values))[1].flatten(2)
     variance = variance.amin(dim=2) if each_channel else variance.mean(dim=2)
     return ((variance.sqrt() >= flat_std) & valid).to(values.dtype)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unseen.contract import Clip
+from unseen.errors import UnseenError
 
 
 @runtime_checkable
@@ -26,10 +27,18 @@ class Fixed:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
+            raise UnseenError(f"Fixed: mean {self.mean}, std {self.std}", "as many of each, and every std above 0")
+
     def statistics(self, clip: Clip) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
         image = clip["image"]
         if image.shape[1] != len(self.mean):
-            raise ValueError(f"the image has {image.shape[1]} channels but the recipe normalises {len(self.mean)}")
+            raise UnseenError(
+                f"the image has {image.shape[1]} channels but the recipe normalises {len(self.mean)}",
+                "one mean and one standard deviation per channel",
+                "change `channels` of the view, or mean and std",
+            )
         mean, std = (torch.tensor(v, device=image.device).expand(image.shape[0], -1) for v in (self.mean, self.std))
         return mean, std
 
@@ -43,6 +52,10 @@ class PerFrame:
     """
 
     eps: float = 0.02  # a frame of one grey stays finite; about five grey levels of 255
+
+    def __post_init__(self) -> None:
+        if not self.eps > 0:
+            raise UnseenError(f"PerFrame: eps is {self.eps}", "above 0, or a frame of one grey is divided by nothing")
 
     def statistics(self, clip: Clip) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
         if "frame_mean" in clip and "frame_std" in clip:

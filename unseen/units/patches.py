@@ -16,6 +16,10 @@ class Patches:
 
     size: tuple[int, int] = (16, 16)  # rows, columns
 
+    def __post_init__(self) -> None:
+        if min(self.size) < 1:
+            raise UnseenError(f"Patches: size is {self.size}", "a patch has at least one pixel along each side")
+
     @property
     def spacing(self) -> tuple[float, ...]:
         return tuple(float(side) for side in self.size)
