@@ -159,7 +159,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         run = tmp_path / "runs" / name
         (run / "samples").mkdir(parents=True)
         split = {"name": "default", "by": ["log_id"], "seed": 0, "components": 12, "digest": "9f0c" * 8}
-        split |= {"store_digest": "77aa" * 8, "nulls": {"route_id": 12, "date": 0}}
+        split |= {"store_digest": "77aa" * 8, "unknown": {"route_id": 12, "date": 0}}
         split["assignment"] = {log: "test" for log in LOGS} | {f"drive-{i:02d}": "train" for i in range(20)}
         documents = {
             "recipe": RECIPE,

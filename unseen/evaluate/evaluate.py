@@ -99,6 +99,7 @@ def _entry(
         "labels": probe.labels,
         "spec": spec(probe),
         "spec_hash": digest,
+        "small_classes": [plan.names[number] for number in plan.small],
         "registered_before_training": digest in registered,
         "protocol": probe.protocol,
         "primary": probe.primary,

@@ -136,14 +136,14 @@ def _class_line(name: str, one: dict[str, Any], base: Number | None) -> dict[str
 
 
 def _split(manifest: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The card of the split: keys, roles with their logs, components, digests, nulls."""
+    """The card of the split: keys, roles with their logs, components, digests, logs that lack a key."""
     split = (manifest or {}).get("split")
     if not isinstance(split, dict):
         return None
     roles: dict[str, list[str]] = {}
     for log, role in sorted((split.get("assignment") or {}).items()):
         roles.setdefault(str(role), []).append(str(log))
-    components, nulls = split.get("components"), split.get("nulls")
+    components, unknown = split.get("components"), split.get("unknown")
     keys = split.get("by")
     return {
         "facts": [
@@ -153,7 +153,7 @@ def _split(manifest: dict[str, Any] | None) -> dict[str, Any] | None:
             ("seed", str(split.get("seed", "not recorded"))),
             ("split digest", str(split.get("digest") or "not recorded")),
             ("store digest", str(split.get("store_digest") or "not recorded")),
-            ("null keys", "not recorded" if nulls is None else _nulls(nulls)),
+            ("logs without a key", "not recorded" if unknown is None else _unknown(unknown)),
         ],
         "roles": [(role, len(logs), logs) for role, logs in roles.items()],
     }
@@ -234,10 +234,10 @@ def _count(components: Any) -> str:
     return str(len(components)) if isinstance(components, list | dict) else str(components)
 
 
-def _nulls(nulls: Any) -> str:
-    if not isinstance(nulls, dict):
-        return str(nulls)
-    return ", ".join(f"{key}: {n}" for key, n in nulls.items()) or "none"
+def _unknown(unknown: Any) -> str:
+    if not isinstance(unknown, dict):
+        return str(unknown)
+    return ", ".join(f"{key}: {n}" for key, n in unknown.items()) or "none"
 
 
 def _duration(seconds: Number) -> str:
