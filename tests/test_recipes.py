@@ -11,8 +11,10 @@ from unseen.contract import Clip, check
 from unseen.errors import UnseenError
 from unseen.models import initialise
 from unseen.recipes import outline
+from unseen.recipes.judge import lineage_of
 from unseen.recipes.load import load_recipe
 from unseen.recipes.recipe import Recipe
+from unseen.recipes.run import origin
 from unseen.systems.objective import VISIBLE, predict, sample_keys, total, unit_weights
 
 NAMES = sorted(name for module in outline._home_modules() for name in outline._recipes(module))
@@ -71,3 +73,22 @@ def test_the_outline_knows_what_the_recipes_hold() -> None:
 def test_a_variant_is_replace_of_another() -> None:
     recipe = load_recipe("mae")
     assert replace(recipe, decode=0.5) != recipe
+
+
+def test_a_run_inherits_the_logs_of_what_it_began_with(tmp_path) -> None:
+    """However an encoder is named: a test log that it was trained on must stay known."""
+    first, copied, second = (tmp_path / name for name in ("first", "copied", "second"))
+    known = {"pretrained_on": ["a", "b"], "store_digest": "0", "init": None}
+    for folder in (first, copied, second):
+        folder.mkdir()
+    for folder in (first, copied):
+        (folder / "encoder.json").write_text(json.dumps({"lineage": known}))
+        (folder / "encoder.safetensors").write_bytes(b"")
+    (first / "lineage.json").write_text(json.dumps(known))
+    for named in (first, first / "encoder.safetensors", copied, copied / "encoder.safetensors"):
+        mine = {"pretrained_on": ["c"], "init": origin(named)}
+        (second / "lineage.json").write_text(json.dumps(mine))
+        assert lineage_of(second) == {"a", "b", "c"}, named
+    foreign = tmp_path / "first" / "timm.safetensors"
+    foreign.write_bytes(b"")
+    assert origin(foreign)["lineage"] == "unknown" and origin(None) is None

@@ -17,11 +17,13 @@ from unseen.errors import UnseenError
 from unseen.evaluate.evaluate import evaluate
 from unseen.evaluate.features import FeatureMaker
 from unseen.evaluate.floors import HandMade, RawPixels
+from unseen.files import write_whole
 from unseen.models.vit import VisionTransformer
 from unseen.recipes.load import read_recipe
 from unseen.recipes.recipe import Recipe
 from unseen.recipes.run import build, open_source
 from unseen.systems.encode import FrozenEncoder, load_encoder
+from unseen.train.distributed import default_device
 from unseen.units import Patches
 
 PRETRAINED, RANDOM = "pretrained", "random init"
@@ -39,10 +41,11 @@ def judge(
         raise UnseenError(f"the recipe of {run} names no probe", "probes are fixed before training", "add probes=(...)")
     store = Store.open(data or Path(manifest["store"]))
     trained_on = lineage_of(run)
-    features: dict[str, FeatureMaker] = {PRETRAINED: load_encoder(run, trust=trust)}
-    features[RANDOM] = random_twin(recipe, store, manifest["logs"])
+    device = default_device()
+    features: dict[str, FeatureMaker] = {PRETRAINED: load_encoder(run, trust=trust).to(device)}
+    features[RANDOM] = random_twin(recipe, store, manifest["logs"]).to(device)
     for other in against:
-        features[other.name] = load_encoder(other, trust=trust)
+        features[other.name] = load_encoder(other, trust=trust).to(device)
         trained_on |= lineage_of(other)
     if isinstance(recipe.unit, Patches):
         features |= {"hand-made": HandMade(unit_px=recipe.unit.size), "raw pixels": RawPixels(unit_px=recipe.unit.size)}
@@ -58,7 +61,7 @@ def judge(
         run=run.name,
         progress=lambda line: print(line, file=sys.stderr),
     )
-    (run / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_whole(run / "evaluation.json", json.dumps(result, indent=2) + "\n")
     return result
 
 
@@ -94,13 +97,14 @@ def embed_store(run: Path, data: Path, out: Path, *, trust: tuple[str, ...] = ()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    recipe, encoder = read_recipe(run / "recipe.json", trust), load_encoder(run, trust=trust)
+    recipe, device = read_recipe(run / "recipe.json", trust), default_device()
+    encoder = load_encoder(run, trust=trust).to(device)
     store = Store.open(data)
     source = ClipSource(store, store.log_ids(), recipe.view, cache_mb=0)
     parts = []
     for start in range(0, len(source), batch):
         clip = source.frames(range(start, min(start + batch, len(source))))
-        parts.append(encoder(clip["image"]).pooled.numpy())
+        parts.append(encoder(clip["image"].to(device)).pooled.cpu().numpy())
     pooled = np.concatenate(parts)
     table = pa.table(
         {

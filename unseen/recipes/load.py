@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unseen.codec import from_json, replace_at, to_json
 from unseen.errors import UnseenError
+from unseen.files import write_whole
 from unseen.recipes.outline import locate
 from unseen.recipes.recipe import Recipe
 
@@ -37,4 +38,4 @@ def read_recipe(path: Path, trust: tuple[str, ...] = ()) -> Recipe:
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
-    path.write_text(json.dumps(to_json(recipe), indent=2) + "\n")
+    write_whole(path, json.dumps(to_json(recipe), indent=2) + "\n")

@@ -21,6 +21,7 @@ from unseen.data.splits import load_split
 from unseen.data.store import Store
 from unseen.errors import UnseenError
 from unseen.evaluate.probes import spec_hash
+from unseen.files import write_whole
 from unseen.models.initialise import initialise
 from unseen.recipes.load import load_recipe, read_recipe, write_recipe
 from unseen.recipes.recipe import Recipe
@@ -154,7 +155,7 @@ def record(
             "split": split,
         },
     )
-    _write(run / "lineage.json", {"pretrained_on": logs, "store_digest": store.digest(), "init": _parent(init)})
+    _write(run / "lineage.json", {"pretrained_on": logs, "store_digest": store.digest(), "init": origin(init)})
     _write(run / "env.json", environment())
 
 
@@ -173,16 +174,22 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _parent(init: Path | None) -> dict[str, Any] | None:
-    """Where initial weights came from; their own training logs are unknown unless they are a run of ours."""
+def origin(init: Path | None) -> dict[str, Any] | None:
+    """Where initial weights came from; their own training logs are unknown unless a run of ours tells them.
+
+    An encoder.safetensors that was named itself, or copied elsewhere with its encoder.json, is still of that run.
+    """
     if init is None:
         return None
-    lineage = init / "lineage.json"
-    if lineage.is_file():
-        return {"run": str(init), "lineage": json.loads(lineage.read_text())}
+    home = init if init.is_dir() else init.parent
+    if init.is_dir() and (home / "lineage.json").is_file():
+        return {"run": str(init), "lineage": json.loads((home / "lineage.json").read_text())}
+    if (init.is_dir() or init.name == "encoder.safetensors") and (home / "encoder.json").is_file():
+        lineage = json.loads((home / "encoder.json").read_text())["lineage"]
+        return {"run": str(init), "lineage": lineage or "unknown"}
     digest = hashlib.blake2b(init.read_bytes(), digest_size=16).hexdigest() if init.is_file() else None
     return {"file": str(init), "digest": digest, "lineage": "unknown"}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    write_whole(path, json.dumps(content, indent=2) + "\n")

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from unseen.codec import from_json, to_json
 from unseen.contract import Clip, MaskedModel, Output, Shapes, Unit
 from unseen.errors import UnseenError
+from unseen.files import write_whole
 from unseen.models.in_place import ForeignEncoder
 from unseen.models.layouts import read_state
 from unseen.models.vit import VisionTransformer
@@ -118,8 +118,8 @@ def save_encoder(
         "lineage": lineage or {},
     }
     state = {name: value.detach().cpu().contiguous() for name, value in trained.encoder.state_dict().items()}
-    _write(folder / "encoder.safetensors", save(state, metadata={"format": FORMAT}))
-    _write(folder / "encoder.json", json.dumps(card, indent=1).encode())
+    write_whole(folder / "encoder.safetensors", save(state, metadata={"format": FORMAT}))
+    write_whole(folder / "encoder.json", json.dumps(card, indent=1))
 
 
 def load_encoder(
@@ -169,13 +169,3 @@ def _load_exactly(module: nn.Module, state: dict[str, Tensor], path: Path | str)
     missing, unexpected = module.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise UnseenError(f"the weights in {path} do not fit", f"missing {missing}, unexpected {unexpected}")
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from unseen.errors import UnseenError
+from unseen.files import sync, write_whole
 from unseen.train.training import Named
 
 FORMAT = 1
@@ -49,15 +50,15 @@ def save(
         files = {f"{name}.safetensors": part for name, part in tensors.items()}
         for name, part in files.items():
             save_file(_unshared(part), temporary / name)
-            _sync(temporary / name)
+            sync(temporary / name)
         content = {"format": FORMAT, "step": step, **state, "files": {name: digest(temporary / name) for name in files}}
-        write_text(temporary / "state.json", json.dumps(content, indent=2) + "\n")
-        _sync(temporary)
+        write_whole(temporary / "state.json", json.dumps(content, indent=2) + "\n")
+        sync(temporary)
         if final.exists():  # a former process was killed before `last` named it
             _discard(final)
         os.rename(temporary, final)
-        _sync(home)
-        write_text(home / "last", final.name + "\n")
+        sync(home)
+        write_whole(home / "last", final.name + "\n")
         _prune(home, final, keep)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -146,17 +147,6 @@ def restore_optimisers(optimisers: list[Optimizer], named: list[Named], tensors:
                     optimiser.state[parameters[name]] = state
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a small file as a whole."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _sync(path.parent)
-
-
 def digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
@@ -168,14 +158,6 @@ def _name(step: int) -> str:
 
 def _step(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

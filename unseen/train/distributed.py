@@ -63,7 +63,7 @@ def first_process() -> bool:
 def join(device: torch.device | str | None = None) -> Iterator[Ranks]:
     """Join the processes that torchrun started, or be alone; a group that stands already is used and left standing."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    chosen = torch.device(device) if device else _device(int(os.environ.get("LOCAL_RANK", 0)))
+    chosen = torch.device(device) if device else default_device(int(os.environ.get("LOCAL_RANK", 0)))
     mine = world > 1 and not distributed.is_initialized()
     if mine:
         distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
@@ -80,5 +80,6 @@ def to_device(clip: Clip, device: torch.device) -> Clip:
     return Clip(**moved)  # type: ignore[typeddict-item]
 
 
-def _device(local_rank: int) -> torch.device:
+def default_device(local_rank: int = 0) -> torch.device:
+    """The GPU of this process where there is one, else the CPU."""
     return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from unseen.contract import Clip, MaskedModel
 from unseen.errors import UnseenError
+from unseen.files import write_whole
 from unseen.systems.objective import Objective, predict
-from unseen.train.checkpoint import write_text
 
 
 def keep_failure(
@@ -31,7 +31,7 @@ def keep_failure(
         weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         save_file(weights, folder / "model.safetensors")
         logs = [list(clip.get("log_id", [])) for clip, _ in clips]
-        write_text(folder / "failure.json", json.dumps({**facts, "log_id": logs}, indent=2) + "\n")
+        write_whole(folder / "failure.json", json.dumps({**facts, "log_id": logs}, indent=2) + "\n")
     except OSError as error:
         raise UnseenError(
             f"the loss is not finite, and {folder} cannot be written: {error}", "", "make room"

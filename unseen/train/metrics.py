@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unseen.errors import UnseenError
-from unseen.train.checkpoint import write_text
+from unseen.files import write_whole
 
 
 class Metrics:
@@ -18,7 +18,7 @@ class Metrics:
         self.path = path
         kept = [json.dumps(record) for record in read_metrics(path) if record["step"] <= step]
         try:
-            write_text(path, "".join(f"{line}\n" for line in kept))
+            write_whole(path, "".join(f"{line}\n" for line in kept))
             self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed by `close`
         except OSError as error:
             raise self._refused(error) from error
