@@ -8,6 +8,7 @@ import torch
 
 import unseen.models as models
 from unseen.contract import Shapes
+from unseen.errors import UnseenError
 from unseen.evaluate.evaluate import evaluate
 from unseen.evaluate.finetune import Segmenter, crop, schedule, train
 from unseen.evaluate.probes import FineTune
@@ -40,6 +41,12 @@ def test_crops_carry_their_place_and_their_labels():
     assert torch.equal(again["region_px"], clip["region_px"])
     other, _ = crop({"image": frame}, frame[:, 0], PROBE, seed=1, step=3)
     assert not torch.equal(other["region_px"], clip["region_px"])
+
+
+def test_crops_larger_than_the_frame_are_refused():
+    frame = torch.zeros(1, 3, 16, 24)
+    with pytest.raises(UnseenError, match="crop_px"):
+        crop({"image": frame}, frame[:, 0], replace(PROBE, crop_px=(17, 16)), seed=1, step=2)
 
 
 def test_a_segmenter_starts_as_the_frozen_encoder(source):

@@ -115,3 +115,14 @@ def test_compilation_takes_the_blocks_and_keeps_every_name(monkeypatch):
     compiled.clear()
     compile_blocks(Tiny())
     assert [type(part) for part in compiled] == [Tiny]
+    compiled.clear()
+    own = build(spec=InPlace(backbone=torch.nn.Conv2d(1, 4, 4, stride=4)))
+    compile_blocks(own)
+    assert compiled == [own.encoder.net], "packing stays outside"
+
+
+def test_recomputation_that_nothing_can_do_is_refused(tmp_path):
+    own = build(spec=InPlace(backbone=torch.nn.Conv2d(1, 4, 4, stride=4)))
+    with pytest.raises(UnseenError, match="recompute"):
+        trained(tmp_path / "run", own, recompute=True)
+    assert not (tmp_path / "run").exists()

@@ -14,7 +14,7 @@ from unseen.systems.objective import Objective, Term, predict, sample_keys, unit
 from unseen.targets import Pixels
 from unseen.train.loop import fit
 from unseen.train.metrics import read_metrics
-from unseen.train.monitors import Monitor, effective_rank
+from unseen.train.monitors import Monitor
 from unseen.train.pictures import draw
 from unseen.train.progress import Progress
 from unseen.units.patches import Patches
@@ -50,6 +50,13 @@ def test_every_hidden_unit_is_judged_though_training_samples_them():
     assert found["target_share"] == pytest.approx(10 / 16)
 
 
+def test_visible_units_are_no_target_share():
+    seen_first = {"a": Term(target=Pixels(), weight=0.0, visible_weight=1.0), "b": Term(target=Pixels())}
+    for terms, share in ((seen_first, 10 / 16), ({"a": seen_first["a"]}, 0.0)):
+        found = Monitor(replace(objective(), targets=terms), Memory().frames(range(2)), 3, (), CPU)
+        assert found.shares["target_share"] == pytest.approx(share)
+
+
 def test_loss_by_class_counts_each_unit_by_its_majority():
     task, clip = objective(), Memory().frames(range(11), labels=True)
     clip["label"][:, 8:, 12:] = 3
@@ -82,14 +89,6 @@ def test_looking_changes_nothing(tmp_path):
     assert weights[0] == weights[1]
     kinds = [line["step"] for line in read_metrics(tmp_path / "with" / "metrics.jsonl") if line["kind"] == "monitor"]
     assert kinds == [0, 6, 12]
-
-
-def test_effective_rank_knows_the_number_of_directions_and_no_offset():
-    z = torch.randn(4000, 6, generator=torch.Generator().manual_seed(0))
-    assert effective_rank(z) == pytest.approx(6, abs=0.02)
-    assert effective_rank(z + 100) == pytest.approx(effective_rank(z), rel=1e-3)
-    assert effective_rank(z[:, :1] * torch.ones(6)) == pytest.approx(1)
-    assert effective_rank(torch.ones(9, 4)) == 0
 
 
 def pixel_task(rule):

@@ -7,14 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-
-def singular_values(z: Float[Tensor, "n D"], *, centred: bool) -> Tensor:
-    """Singular values in float64, through the smaller Gram matrix."""
-    z = z.double()
-    if centred:
-        z = z - z.mean(dim=0)
-    gram = z.T @ z if z.shape[1] <= z.shape[0] else z @ z.T
-    return torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+from unseen.systems.spectrum import effective_rank, singular_values
 
 
 def rank_me(z: Float[Tensor, "n D"], *, centred: bool) -> float:
@@ -22,19 +15,6 @@ def rank_me(z: Float[Tensor, "n D"], *, centred: bool) -> float:
     s = singular_values(z, centred=centred)
     p = s / s.sum().clamp(min=1e-300) + 1e-7
     return float(torch.exp(-(p * p.log()).sum()))
-
-
-def effective_rank(z: Float[Tensor, "n D"], *, of: str = "covariance") -> float:
-    """exp of the entropy of the spectrum of the centred features (Roy and Vetterli, 2007), without an epsilon.
-
-    `of`: "covariance" takes its eigenvalues, "features" the singular values, which are their roots.
-    """
-    s = singular_values(z, centred=True)
-    weight = {"covariance": s**2, "features": s}[of]
-    if weight.sum() == 0:
-        return 0.0
-    p = weight / weight.sum()
-    return float(torch.exp(torch.special.entr(p).sum()))
 
 
 def participation_ratio(z: Float[Tensor, "n D"]) -> float:

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from unseen.contract import Clip
+from unseen.errors import UnseenError
 from unseen.evaluate.features import Source, device_of, unit_shares
 from unseen.evaluate.folds import frame_draws, inner_folds
 from unseen.evaluate.linear import best_of, class_weights
@@ -132,6 +133,12 @@ def crop(clip: Clip, labels: Tensor, probe: FineTune, seed: int, step: int) -> t
     """One batch of crops with their places in the frame; a mirrored crop is a crop of the mirrored frame."""
     image, (h, w) = clip["image"], probe.crop_px
     height, width = image.shape[2:]
+    if h > height or w > width:
+        raise UnseenError(
+            f"fine-tuning crops of {h} x {w} px from frames of {height} x {width} px",
+            "a crop lies inside the frame",
+            f"set crop_px of the probe {probe.name!r}",
+        )
     key = keys(seed, torch.tensor([step]), 0, "fine-tuning crops")
     draw = uniform(key, 4 * probe.batch).view(4, probe.batch)
     frame = (draw[0] * len(image)).long()

@@ -10,8 +10,6 @@ from unseen.contract import Output
 from unseen.errors import UnseenError
 from unseen.packing import Packing, gather, packing
 
-ONLY = ""  # the name of a target that was given without one
-
 
 class Heads(nn.ModuleDict):
     """A linear map from tokens to each named output. Names may hold dots, which module names may not."""

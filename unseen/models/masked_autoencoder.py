@@ -47,8 +47,9 @@ class MaskedAutoencoderModel(MaskedModel):
         """Map [B, V, *P] to [B, T, *target], packed in unit order, by output name (a lone mask gives a lone Tensor)."""
         masks = named_masks(target_mask, self.shapes.outputs)
         centre, seen = centre_of(metadata), packing(visible_mask)
-        tokens, features = self._encode(x_visible, gather(centre, seen), seen)
-        prediction = self._predict_hidden(features, gather(centre, seen), seen, centre, masks)
+        centre_visible = gather(centre, seen)
+        tokens, features = self._encode(x_visible, centre_visible, seen)
+        prediction = self._predict_hidden(features, centre_visible, seen, centre, masks)
         for name, mask in masks.items():
             if name not in prediction:
                 at_units = tokens[:, tokens.shape[1] - seen.index.shape[1] :]

@@ -26,7 +26,15 @@ from unseen.train.identity import recipe_digest
 from unseen.train.interrupt import Stop
 from unseen.train.monitors import Monitor
 from unseen.train.record import Pace, Record
-from unseen.train.training import Training, autocast, compile_blocks, resolve_precision, set_lr, trainable
+from unseen.train.training import (
+    Training,
+    autocast,
+    compile_blocks,
+    recompute_blocks,
+    resolve_precision,
+    set_lr,
+    trainable,
+)
 
 CHECKED_STEPS = 3  # steps after a start whose batches are checked against the contract
 
@@ -104,6 +112,7 @@ class Loop:
     ):
         self.run, self.objective, self.training, self.source, self.ranks = run, objective, training, source, ranks
         self.model = model.to(ranks.device).train()
+        recompute_blocks(self.model, training.recompute)
         self.named = trainable(self.model)
         self.optimisers = training.optimiser.build(self.named)
         self.precision = resolve_precision(training.precision, ranks.device)
@@ -129,9 +138,6 @@ class Loop:
 
     def run_to_the_end(self, watch: Monitor | None, record: Record, stop: Stop) -> FitResult:
         training, first, micros = self.training, self.step, self.micros()
-        for part in self.model.modules():
-            if hasattr(part, "recompute"):
-                part.recompute = training.recompute  # type: ignore[assignment]
         if training.compile:
             compile_blocks(self.model)
         self.forward = self.ranks.wrap(self.model)
@@ -253,7 +259,7 @@ class Loop:
             f"the batch and the weights are kept in {folder}; try a lower training.lr or training.precision=float32",
         )
 
-    def line(self, measured: Measured, pace: "Pace") -> dict[str, Any]:
+    def line(self, measured: Measured, pace: Pace) -> dict[str, Any]:
         rate = pace.samples_per_s()
         return {
             "kind": "train",

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from unseen.contract import Clip, MaskedBatch, MaskedModel, walk
 from unseen.packing import pack
 from unseen.systems.baselines import baselines
 from unseen.systems.objective import VISIBLE, Objective, predict, sample_keys, unit_weights
+from unseen.systems.spectrum import effective_rank
 from unseen.train.distributed import to_device
 from unseen.train.pictures import draw
 from unseen.train.training import autocast
@@ -33,7 +34,7 @@ class Monitor:
         self.floors = self._floors()
         self.shares = {
             "visible_share": share([batch.visible_mask for batch in self.batches]),
-            "target_share": share([next(iter(batch.target_mask.values())) for batch in self.batches]),
+            "target_share": share([hidden_mask(batch) for batch in self.batches]),
         }
 
     @torch.no_grad()
@@ -127,13 +128,10 @@ def unit_classes(objective: Objective, clip: Clip) -> Int64[Tensor, "B N"]:
     return labels.flatten(2).mode(dim=2).values
 
 
-def effective_rank(z: Float[Tensor, "n D"]) -> float:
-    """exp of the entropy of the centred features' covariance spectrum (Roy and Vetterli, 2007); 1 to D."""
-    z = z.double() - z.double().mean(dim=0)
-    spectrum = torch.linalg.eigvalsh(z.T @ z).clamp(min=0)
-    if spectrum.sum() == 0:
-        return 0.0
-    return float(torch.special.entr(spectrum / spectrum.sum()).sum().exp())
+def hidden_mask(batch: MaskedBatch) -> Bool[Tensor, "B N"]:
+    """The hidden units that are predicted, the same for every target; none where all losses are on visible units."""
+    masks = (mask for name, mask in batch.target_mask.items() if not name.endswith(VISIBLE))
+    return next(masks, torch.zeros_like(batch.visible_mask))
 
 
 def share(masks: list[Tensor]) -> float:

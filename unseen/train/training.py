@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unseen.errors import UnseenError
+from unseen.models.in_place import ForeignEncoder
 
 Named = tuple[str, nn.Parameter]
 
@@ -154,14 +155,25 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compile the members of every list called `blocks`, or the whole model where there is none.
+    """Compile the members of every list called `blocks`; where there is none, the user's network, or the whole model.
 
     Block by block takes a fraction of the time of the whole: equal blocks share their code, and what depends on the
     number of chosen units (packing) stays outside.
     """
     lists = [part for name, part in model.named_modules() if name.rpartition(".")[2] == "blocks"]
-    for part in [block for blocks in lists for block in blocks.children()] or [model]:
+    blocks = [block for part in lists for block in part.children()]
+    networks = [part.net for part in model.modules() if isinstance(part, ForeignEncoder)]
+    for part in blocks or networks or [model]:
         part.compile()
+
+
+def recompute_blocks(model: nn.Module, wanted: bool) -> None:
+    """Have the parts that can compute their blocks again in the backward pass do so; UnseenError where none can."""
+    able: list[Any] = [part for part in model.modules() if hasattr(part, "recompute")]
+    if wanted and not able:
+        raise UnseenError("training.recompute is set", "only the package's own blocks are recomputed", "leave it out")
+    for part in able:
+        part.recompute = wanted
 
 
 def _outer(name: str) -> bool:
