@@ -1,8 +1,8 @@
 """Pretrain the convolutional network that you already ship. Run: python examples/own_backbone.py"""
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import mkdtemp
 
 from torch import nn
 
@@ -33,8 +33,7 @@ class SmallConvNet:
 
 
 if __name__ == "__main__":
-    folder = Path(tempfile.mkdtemp())
-    unseen.world(folder / "store", logs=4, frames=6)
+    unseen.world((folder := Path(mkdtemp())) / "store", logs=4, frames=6)
     recipe = replace(apron(), model=InPlace(backbone=SmallConvNet()))
-    unseen.pretrain(recipe, data=folder / "store", out=folder / "run", set=("training.steps=80",))
+    unseen.pretrain(recipe, data=folder / "store", out=folder / "run", set=("training.steps=80", "training.warmup=8"))
     print(unseen.load_encoder(folder / "run", trust=("__main__",)))

@@ -30,5 +30,5 @@ if __name__ == "__main__":
     folder = Path(tempfile.mkdtemp())
     unseen.world(folder / "store", logs=4, frames=6)
     recipe = replace(apron(), mask=Stripes())
-    unseen.pretrain(recipe, data=folder / "store", out=folder / "run", set=("training.steps=40",))
+    unseen.pretrain(recipe, data=folder / "store", out=folder / "run", set=("training.steps=40", "training.warmup=4"))
     print(unseen.load_encoder(folder / "run"))

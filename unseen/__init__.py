@@ -3,6 +3,10 @@
 One function a command, with the same arguments: `unseen.pretrain("mae", data="store", out="runs/first")`.
 """
 
+import sys
+from types import ModuleType
+from typing import Any
+
 from unseen.commands import (
     demo,
     embed,
@@ -34,3 +38,14 @@ __all__ = [
     "split",
     "world",
 ]
+
+
+class _Package(ModuleType):
+    """Keeps `unseen.evaluate` the function: importing the room of that name would put the module in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

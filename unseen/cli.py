@@ -7,11 +7,19 @@ Exit codes: 0 done, 1 a check found something, 2 could not run (one line says wh
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from unseen import commands
 from unseen.errors import UnseenError
 
+
+def _report(runs: tuple[Path, ...], /, *, out: Path | None = None) -> commands.Result:
+    return commands.report(*runs, out=out)
+
+
+_report.__doc__ = commands.report.__doc__
 COMMANDS = {name.replace("_", "-"): getattr(commands, name) for name in commands.__all__}
+COMMANDS["report"] = _report  # tyro would make an option --runs of `*runs`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -58,7 +58,10 @@ def _replace(node: Any, changes: dict[str, tuple[list[str], str]], hint: Any, tr
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
         hints = typing.get_type_hints(type(node))
         new = {name: _replace(getattr(node, name), inner, hints[name], trust) for name, inner in below.items()}
-        return dataclasses.replace(node, **new)
+        try:
+            return dataclasses.replace(node, **new)
+        except (TypeError, ValueError) as error:
+            raise UnseenError(f"{', '.join(changes)}: {type(node).__name__} refuses", str(error)) from error
     if isinstance(node, dict):
         return node | {k: _replace(node[k], inner, _item(hint, dict, 1), trust) for k, inner in below.items()}
     items = list(node)
@@ -84,7 +87,7 @@ def _parse(text: str, hint: Any, trust: Sequence[str], path: str) -> Any:
     except json.JSONDecodeError:
         return _decode(text, hint, trust, path)
     except UnseenError:
-        if str not in (hint, *typing.get_args(hint)):
+        if str not in _arms(hint):
             raise
         return text
 
@@ -120,12 +123,13 @@ def _build(value: dict[str, Json], trust: Sequence[str], where: str) -> Any:
     fields = {k: _decode(v, hints[k], trust, f"{where}.{k}") for k, v in value["fields"].items()}
     try:
         return cls(**fields)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UnseenError(f"{where}: {name} cannot be built", str(error)) from error
 
 
 def _leaf(value: Json, hint: Any, where: str) -> Any:
     from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticSchemaGenerationError
 
     plain = [arm for arm in _arms(hint) if not _is_component(arm)]
     if not plain:
@@ -135,6 +139,10 @@ def _leaf(value: Json, hint: Any, where: str) -> Any:
         return TypeAdapter(anything).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         raise UnseenError(f"{where} = {value!r}", f"expected {_name(hint)}: {error.errors()[0]['msg']}") from error
+    except PydanticSchemaGenerationError as error:  # a dict of components, and there is none in `value`
+        if value == {} and any(typing.get_origin(arm) is dict for arm in plain):
+            return {}
+        raise UnseenError(f"{where} = {value!r}", f"expected {_name(hint)}") from error
 
 
 def _fits(node: Any, hint: Any, where: str) -> Any:

@@ -49,6 +49,7 @@ def world(
     from unseen.world.make import make_world
 
     made = make_world(Path(store), sites=sites, logs=logs, frames=frames, size=size, seed=seed, workers=workers)
+    _say(f"{len(made.log_ids())} logs in {made.path}")
     return {"store": str(made.path), "logs": len(made.log_ids())}
 
 
@@ -126,15 +127,18 @@ def inspect(store: Path, /, *, verify: bool = False, out: Path | None = None) ->
     from unseen.data.store import Store
     from unseen.report.contact_sheet import contact_sheet
 
-    found = inspect_store(Store.open(store), verify=verify)
+    problems = [problem._asdict() for problem in Store.open(store).verify()] if verify else []
+    for problem in problems:
+        _say("PROBLEM " + "  ".join(f"{name} {value}" for name, value in problem.items() if value is not None))
+    if problems:  # what is damaged cannot be counted
+        return {"path": str(store), "problems": problems, "exit": 1}
+    found = inspect_store(Store.open(store)) | {"problems": problems}
     found["page"] = str(contact_sheet(found, Path(out) if out else Path(store) / "inspection.html"))
     found.pop("thumbnails")
     for log in found["logs"]:
         _say("  ".join(f"{name} {value}" for name, value in log.items() if value not in (None, {}, [])))
-    for problem in found.get("problems", []):
-        _say(f"PROBLEM {problem}")
     _say(f"{found['counts']}; contact sheet: {found['page']}")
-    return found | {"exit": 1 if found.get("problems") else 0}
+    return found
 
 
 def split(
@@ -246,7 +250,12 @@ def evaluate(
         _check_finished(Path(other))
     from unseen.recipes.judge import judge
 
-    return judge(Path(run), data=data, split=split, against=[Path(other) for other in against], trust=trust)
+    result = judge(Path(run), data=data, split=split, against=[Path(other) for other in against], trust=trust)
+    for probe in result["probes"]:
+        for row in probe["rows"]:
+            _say(_standing(probe, row))
+    _say(f"{Path(run) / 'evaluation.json'}; as a page: unseen report {run}")
+    return result
 
 
 def report(*runs: Path, out: Path | None = None) -> Result:
@@ -262,7 +271,9 @@ def report(*runs: Path, out: Path | None = None) -> Result:
         _check_run(Path(run))
     from unseen.report.page import report as write
 
-    return {"report": str(write([Path(run) for run in runs], Path(out) if out else Path(runs[0]) / "report.html"))}
+    page = write([Path(run) for run in runs], Path(out) if out else Path(runs[0]) / "report.html")
+    _say(f"the report lies at {page}")
+    return {"report": str(page)}
 
 
 def embed(run: Path, source: Path, /, *, out: Path, trust: tuple[str, ...] = ()) -> Result:
@@ -276,9 +287,13 @@ def embed(run: Path, source: Path, /, *, out: Path, trust: tuple[str, ...] = ())
     """
     _check_finished(Path(run))
     _check_store(Path(source), None)
+    if Path(out).is_dir():
+        raise UnseenError(f"{out} is a folder", "features are written into one file", "--out features.parquet")
     from unseen.recipes.judge import embed_store
 
-    return embed_store(Path(run), Path(source), Path(out), trust=trust)
+    done = embed_store(Path(run), Path(source), Path(out), trust=trust)
+    _say(f"{done['frames']} frames, {done['width']} numbers each: {out}")
+    return done
 
 
 def export(
@@ -296,7 +311,9 @@ def export(
     _check_new(Path(out))
     from unseen.systems.export import export as write
 
-    return write(Path(run), to=to, out=Path(out), trust=trust)
+    done = write(Path(run), to=to, out=Path(out), trust=trust)
+    _say(f"{out}: {', '.join(done['files'])}")
+    return done
 
 
 def demo(*, out: Path = Path(".demo"), seed: int = 0) -> Result:
@@ -317,9 +334,7 @@ def demo(*, out: Path = Path(".demo"), seed: int = 0) -> Result:
     split(store, name="demo", share=(0.4, 0.3, 0.3), seed=seed)
     pretrain("apron", data=store, out=run, split="demo", set=(f"training.seed={seed}",))
     evaluate(run)
-    page = report(run)
-    _say(f"the report lies at {page['report']}")
-    return {"store": str(store), "run": str(run), **page}
+    return {"store": str(store), "run": str(run), **report(run)}
 
 
 def load_encoder(run: Path, /, *, trust: tuple[str, ...] = ()) -> "FrozenEncoder":
@@ -331,6 +346,14 @@ def load_encoder(run: Path, /, *, trust: tuple[str, ...] = ()) -> "FrozenEncoder
     from unseen.systems.encode import load_encoder as load
 
     return load(Path(run), trust=trust)
+
+
+def _standing(probe: Result, row: Result) -> str:
+    """A row of a probe's table as one line."""
+    measured, interval = row["metrics"][probe["primary"]], row["interval"]
+    value = "none" if measured is None else f"{measured:.3f}"
+    between = f" [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else ""
+    return f"{probe['name']}  {row['features']} ({row['classifier']})  {probe['primary']} {value}{between}"
 
 
 def _say(line: str) -> None:
@@ -347,9 +370,8 @@ def _check_store(path: Path, split: str | None) -> None:
 
 def _check_new(path: Path) -> None:
     if path.exists() and (path.is_file() or any(path.iterdir())):
-        raise UnseenError(
-            f"{path} exists", "a result is never overwritten", f"name another folder, or `unseen resume {path}`"
-        )
+        go_on = f", or `unseen resume {path}`" if (path / "recipe.json").is_file() else ""
+        raise UnseenError(f"{path} exists", "a result is never overwritten", f"name another folder{go_on}")
 
 
 def _check_run(path: Path) -> None:

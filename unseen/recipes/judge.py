@@ -21,12 +21,13 @@ from unseen.files import write_whole
 from unseen.models.vit import VisionTransformer
 from unseen.recipes.load import read_recipe
 from unseen.recipes.recipe import Recipe
-from unseen.recipes.run import build, open_source
+from unseen.recipes.run import build, open_source, read_manifest
 from unseen.systems.encode import FrozenEncoder, load_encoder
 from unseen.train.distributed import default_device
 from unseen.units import Patches
 
 PRETRAINED, RANDOM = "pretrained", "random init"
+FLOORS = ("hand-made", "raw pixels")
 
 
 def judge(
@@ -36,19 +37,23 @@ def judge(
 
     `against` names other runs (a plain MAE, a nearly-unmasked twin): each becomes one more row of every table.
     """
-    recipe, manifest = read_recipe(run / "recipe.json", trust), _read(run / "manifest.json")
+    recipe, manifest = read_recipe(run / "recipe.json", trust), read_manifest(run)
     if not recipe.probes:
         raise UnseenError(f"the recipe of {run} names no probe", "probes are fixed before training", "add probes=(...)")
     store = Store.open(data or Path(manifest["store"]))
     trained_on = lineage_of(run)
     device = default_device()
     features: dict[str, FeatureMaker] = {PRETRAINED: load_encoder(run, trust=trust).to(device)}
-    features[RANDOM] = random_twin(recipe, store, manifest["logs"]).to(device)
+    features[RANDOM] = random_twin(recipe, training_store(manifest, store), manifest["logs"]).to(device)
     for other in against:
-        features[other.name] = load_encoder(other, trust=trust).to(device)
+        name = other.resolve().name
+        if name in (*features, *FLOORS):
+            raise UnseenError(f"two rows would be called {name!r}", "--against names each row by its run folder")
+        features[name] = load_encoder(other, trust=trust).to(device)
         trained_on |= lineage_of(other)
     if isinstance(recipe.unit, Patches):
-        features |= {"hand-made": HandMade(unit_px=recipe.unit.size), "raw pixels": RawPixels(unit_px=recipe.unit.size)}
+        floors = (HandMade(unit_px=recipe.unit.size), RawPixels(unit_px=recipe.unit.size))
+        features |= dict(zip(FLOORS, floors, strict=True))
     result = evaluate(
         features,
         ClipSource(store, store.log_ids(), recipe.view, cache_mb=recipe.training.cache_mb),
@@ -72,6 +77,17 @@ def roles(store: Store, split: str | None, manifest: dict[str, Any], trained_on:
     if manifest["split"] is not None and manifest["store_digest"] == store.digest():
         return manifest["split"]["assignment"]
     return {log: "train" if log in trained_on else "probe" for log in store.log_ids()}
+
+
+def training_store(manifest: dict[str, Any], judged: Store) -> Store:
+    """Where a run's own frames lie: the judged store, if it is the same, or the one that the run remembers."""
+    if judged.digest() == manifest["store_digest"]:
+        return judged
+    try:
+        return Store.open(Path(manifest["store"]))
+    except UnseenError as error:
+        rule = "the row `random init` is fitted to frames of the training, as the run was"
+        raise UnseenError(error.what, rule, "put the training store back, or link it there") from error
 
 
 def lineage_of(run: Path) -> set[str]:

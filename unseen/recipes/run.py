@@ -62,9 +62,24 @@ def start(
 def go_on(run: Path, *, data: Path | None, trust: tuple[str, ...] = ()) -> dict[str, Any]:
     """Continue a run from its last checkpoint."""
     recipe = read_recipe(run / "recipe.json", trust)
-    manifest = json.loads((run / "manifest.json").read_text())
-    source = open_source(recipe, Store.open(data or Path(manifest["store"])), manifest["logs"])
+    manifest = read_manifest(run)
+    try:
+        store = Store.open(data or Path(manifest["store"]))
+    except UnseenError as error:
+        remedy = error.remedy if data else f"if it has moved: unseen resume {run} --data STORE"
+        raise UnseenError(error.what, error.rule, remedy) from error
+    source = open_source(recipe, store, manifest["logs"])
     return train(run, recipe, source, build(recipe, source))
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """On what a run was trained."""
+    try:
+        return json.loads((run / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UnseenError(
+            f"{run / 'manifest.json'} cannot be read: {error}", "it names the store and the logs of a run"
+        ) from error
 
 
 def train(run: Path, recipe: Recipe, source: ClipSource, model: MaskedModel) -> dict[str, Any]:

@@ -26,6 +26,14 @@ class AdamW:
     eps: float = 1e-8
     weight_decay: float = 0.05  # vectors, biases, tokens and positions are exempt
 
+    def __post_init__(self) -> None:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise UnseenError(f"AdamW: betas are {self.betas}", "each is at least 0 and below 1")
+        if not (self.eps > 0 and self.weight_decay >= 0):
+            raise UnseenError(
+                f"AdamW: eps {self.eps}, weight_decay {self.weight_decay}", "eps is above 0, weight decay 0 or more"
+            )
+
     def build(self, named: list[Named]) -> list[Optimizer]:
         groups = parameter_groups(named, self.weight_decay)
         return [torch.optim.AdamW(groups, lr=0.0, betas=self.betas, eps=self.eps, fused=True)]
@@ -83,7 +91,7 @@ class Training:
     log_every: int = 10  # steps
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "checkpoint_every", "keep", "monitor_every", "log_every"):
+        for name in ("steps", "batch", "checkpoint_every", "keep", "monitor_every", "monitor_samples", "log_every"):
             if getattr(self, name) < 1:
                 raise UnseenError(f"training.{name} is {getattr(self, name)}", "it counts from 1")
         if self.micro_batch is not None and self.micro_batch < 1:
@@ -96,6 +104,10 @@ class Training:
             )
         if not (self.lr >= 0 and math.isfinite(self.lr)):
             raise UnseenError(f"training.lr is {self.lr}", "it is a finite number, 0 or more")
+        if not 0 <= self.min_lr <= self.peak_lr():
+            raise UnseenError(
+                f"training.min_lr is {self.min_lr}", f"it lies between 0 and the peak, {self.peak_lr():.3g}"
+            )
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise UnseenError(f"training.clip_norm is {self.clip_norm}", "it is above 0, or None for no clipping")
 

@@ -3,6 +3,7 @@
 import datetime
 import os
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -53,7 +54,14 @@ def make_world(
         list(map(write_log, *settings))
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            list(pool.map(write_log, *settings))
+            try:
+                list(pool.map(write_log, *settings))
+            except BrokenProcessPool as error:
+                raise UnseenError(
+                    "a process that renders a log died",
+                    "a script that starts processes is guarded: if __name__ == '__main__'",
+                    "guard it, or pass workers=1",
+                ) from error
     return Store.open(path)
 
 

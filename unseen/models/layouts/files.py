@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unseen.errors import UnseenError
 
+PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 CONTAINERS = ("model", "state_dict")  # what published files wrap their tensors in
 
 
@@ -28,6 +29,8 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
             return load_file(path)
         except SafetensorError as error:
             raise UnseenError(f"{path} is damaged: {error}", "weights are read whole or not at all") from error
+    if path.suffix not in PICKLES:
+        raise UnseenError(f"{path} is no file of weights", f"known: .safetensors, {', '.join(PICKLES)}")
     with torch.serialization.safe_globals([argparse.Namespace]):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)

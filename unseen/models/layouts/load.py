@@ -3,7 +3,7 @@
 import math
 import re
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,8 @@ def load_weights(
     if layout == "transformers" and config is not None:
         grid = grid or grid_of(config)
         _check_settings(encoder, config["num_attention_heads"], config.get("layer_norm_eps", 1e-12))
+    if layout == "timm" and config is not None:
+        grid = grid or _grid_of_timm(config)
     own = read_config(path, "encoder.json") if layout == "unseen" else None
     if own is not None and "heads" in own["encoder"]["fields"]:
         _check_settings(encoder, own["encoder"]["fields"]["heads"], own["encoder"]["fields"]["norm_eps"])
@@ -125,6 +127,16 @@ def _rows(table: Tensor, class_token: bool, grid: tuple[int, int] | None) -> tup
         if side * side == n_rows - prefix:
             return side, side
     raise UnseenError(f"a position table of {n_rows} rows is of no square grid", "the grid must be told", "pass grid=")
+
+
+def _grid_of_timm(config: dict[str, Any]) -> tuple[int, int] | None:
+    """The patch grid that the model_args of a timm config.json tell; None where they do not."""
+    arguments = config.get("model_args") or {}
+    image, patch = arguments.get("img_size"), arguments.get("patch_size")
+    if image is None or patch is None:
+        return None
+    (height, width), (rows, columns) = ((v, v) if isinstance(v, int) else v for v in (image, patch))
+    return height // rows, width // columns
 
 
 def _check_settings(encoder: VisionTransformer, heads: int, eps: float) -> None:

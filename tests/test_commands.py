@@ -1,0 +1,152 @@
+"""The commands as a user meets them, one after another on a store of a few small pictures."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import unseen
+from unseen.cli import main
+from unseen.codec import replace_at
+from unseen.errors import UnseenError
+from unseen.recipes.images import mae
+
+SMALL = (
+    "view.frame_px=[16, 24]",
+    "view.crop_px=[16, 24]",
+    "model.encoder.width=12",
+    "model.encoder.depth=1",
+    "model.predictor.width=12",
+    "model.predictor.depth=1",
+    "training.steps=2",
+    "training.warmup=1",
+    "training.batch=4",
+    "training.monitor_samples=2",
+)
+
+
+def recordings(folder: Path, names: str, seed: int) -> Path:
+    """Logs of two noisy pictures with the brighter half as a second class."""
+    from PIL import Image
+
+    noise = np.random.default_rng(seed)
+    for name in names:
+        for part in ("frames", "labels"):
+            (folder / part / name).mkdir(parents=True)
+        for number in range(2):
+            image = noise.integers(0, 255, (16, 24, 3), dtype=np.uint8)
+            Image.fromarray(image).save(folder / "frames" / name / f"{number}.png")
+            truth = np.repeat(np.repeat(image[::8, ::8, 0] > 127, 8, axis=0), 8, axis=1).astype(np.uint8)
+            Image.fromarray(truth).save(folder / "labels" / name / f"{number}.png")
+    store = folder / "store"
+    words = ["--labels", str(folder / "labels" / "{log_id}"), "--classes", "dark", "bright"]
+    assert main(["ingest", "folder", str(folder / "frames"), str(store), *words]) == 0
+    assert main(["split", str(store)]) == 0
+    return store
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, Path]:
+    """A store and a finished run on it."""
+    folder = tmp_path_factory.mktemp("line")
+    store = recordings(folder, "abcd", 0)
+    words = ["--data", str(store), "--split", "default", "--out", str(folder / "run"), "--set", *SMALL]
+    assert main(["pretrain", "mae", *words]) == 0
+    return store, folder / "run"
+
+
+def test_report_takes_runs_as_plain_words(trained, tmp_path, capsys) -> None:
+    run = str(trained[1])
+    assert main(["report", run, run, "--out", str(tmp_path / "page.html"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"report": str(tmp_path / "page.html")}
+    assert main(["report"]) == 2
+
+
+def test_evaluate_says_what_it_found_also_on_another_store(trained, tmp_path, capsys) -> None:
+    _, run = trained
+    other = recordings(tmp_path, "efgh", 1)
+    assert main(["evaluate", str(run)]) == 0
+    assert main(["evaluate", str(run), "--data", str(other), "--split", "default"]) == 0
+    said = capsys.readouterr().err
+    for features in ("pretrained", "random init", "hand-made", "raw pixels"):
+        assert said.count(f"segmentation  {features} (") == 2
+
+
+def test_functions_stay_functions_beside_rooms_of_the_same_name() -> None:
+    import unseen.evaluate.evaluate
+    import unseen.report.page
+    import unseen.world.make
+
+    assert all(callable(getattr(unseen, name)) for name in unseen.__all__)
+
+
+def test_rows_of_one_name_are_refused(trained) -> None:
+    _, run = trained
+    with pytest.raises(UnseenError, match="two rows"):
+        unseen.evaluate(run, against=(run, run))
+
+
+def test_a_moved_store_is_asked_for_by_name(trained, tmp_path, capsys) -> None:
+    store, run = trained
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    manifest = json.loads((copy / "manifest.json").read_text()) | {"store": str(tmp_path / "gone")}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["resume", str(copy)]) == 2
+    assert "--data STORE" in capsys.readouterr().err
+    assert main(["resume", str(copy), "--data", str(store)]) == 0
+    (copy / "manifest.json").unlink()
+    assert main(["resume", str(copy)]) == 2
+
+
+@pytest.mark.parametrize("table", ["frame.parquet", "label.parquet", "obs-camera.parquet"])
+def test_verify_names_a_flipped_byte_wherever_it_is(trained, tmp_path, capsys, table) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(trained[0], store)
+    file = store / "logs" / "b" / table
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 1
+    file.write_bytes(content)
+    assert main(["inspect", str(store), "--verify"]) == 1
+    said = capsys.readouterr().err
+    assert "log_id b" in said and table in said
+
+
+def test_an_exported_encoder_of_a_wide_frame_starts_a_run(trained, tmp_path, capsys) -> None:
+    store, run = trained
+    for layout in ("timm", "transformers"):
+        out = tmp_path / layout
+        assert main(["export", str(run), "--to", layout, "--out", str(out)]) == 0
+        words = ["--data", str(store), "--init", str(out), "--out", str(tmp_path / f"from-{layout}"), "--set", *SMALL]
+        assert main(["pretrain", "mae", *words]) == 0
+        assert f"({layout})" in capsys.readouterr().err
+
+
+def test_embed_wants_a_file(trained, tmp_path) -> None:
+    store, run = trained
+    assert unseen.embed(run, store, out=tmp_path / "x.parquet")["frames"] == 8
+    with pytest.raises(UnseenError, match="is a folder"):
+        unseen.embed(run, store, out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("training.optimiser.betas", "[0.9, 2]"),
+        ("training.optimiser.eps", "0"),
+        ("training.monitor_samples", "0"),
+        ("training.min_lr", "-1"),
+        ("targets", '{"pixels": 3}'),
+        ("view.sensors", "front"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_by_name(path, value) -> None:
+    with pytest.raises(UnseenError, match=path.rpartition(".")[2]):
+        replace_at(mae(), {path: value})
+
+
+def test_no_target_at_all_is_refused() -> None:
+    with pytest.raises(UnseenError, match="no target"):
+        replace_at(mae(), {"targets": "{}"}).objective()
