@@ -104,11 +104,38 @@ def signs() -> Recipe:
             encoder=ViT(width=192, depth=6, heads=3, class_token=True, stem=LinearStem()),
             predictor=SelfAttention(width=96, depth=2, heads=3),
         ),
-        training=Training(steps=2000, batch=128, lr=3e-3),
-        probes=(Classify(name="class"),),
+        training=Training(steps=700, batch=128, lr=3e-3, monitor_every=350, checkpoint_every=350),
+        probes=(Classify(name="class", few_per_class=True, few_logs=(1, 2)),),
+    )
+
+
+def signs_descriptors() -> Recipe:
+    """Signs by their descriptors, hidden and visible."""
+    return replace(
+        signs(),
+        normalise=PerFrame(),
+        targets=descriptors().targets,
+        decode=0.5,
+        model=MaskedAutoencoder(
+            encoder=ViT(width=192, depth=6, heads=3, class_token=False, stem=WhitenedStem(hidden=576)),
+            predictor=SelfAttention(width=96, depth=1, heads=3),
+        ),
     )
 
 
 def thumbnails() -> Recipe:
-    """MAE on 32 x 32 images such as CIFAR-10: a sanity run."""
-    return replace(signs(), view=View(frame_px=(32, 32), area=(0.4, 1.0), flip=True, position="crop"))
+    """Descriptors on 32 x 32 images such as CIFAR-10: a sanity run."""
+    return replace(
+        signs_descriptors(),
+        view=View(frame_px=(32, 32), area=(0.4, 1.0), flip=True, position="crop"),
+        probes=(Classify(name="class", few_logs=()),),
+    )
+
+
+def thumbnails_mae() -> Recipe:
+    """The published masked autoencoder on the same images."""
+    return replace(
+        signs(),
+        view=View(frame_px=(32, 32), area=(0.4, 1.0), flip=True, position="crop"),
+        probes=(Classify(name="class", few_logs=()),),
+    )
