@@ -27,7 +27,7 @@ from unseen.models import CrossAttention, LinearStem, MaskedAutoencoder, SelfAtt
 from unseen.randomness import keys
 from unseen.systems.objective import Objective, Term, predict, total, unit_weights
 from unseen.targets import Pixels
-from unseen.train.training import AdamW, trainable
+from unseen.train.training import AdamW, compile_blocks, trainable
 from unseen.units import Fixed, Patches
 
 Step = Callable[[], float]
@@ -69,7 +69,8 @@ def our_step(
     [optimiser] = AdamW().build(trainable(model))
     for group in optimiser.param_groups:
         group["lr"] = 1e-4
-    forward = torch.compile(model) if compiled else model
+    if compiled:
+        compile_blocks(model)
     epoch = 0
 
     def step() -> float:
@@ -77,7 +78,7 @@ def our_step(
         epoch += 1
         batch = objective.batch(clip, keys(0, clip["sample_id"], epoch, "mask"))
         with torch.autocast("cpu", torch.bfloat16):
-            prediction = predict(forward, batch)
+            prediction = predict(model, batch)
         losses, counted = objective.losses(prediction, batch), unit_weights(batch)
         loss = total(losses, counted, {name: value.sum() for name, value in counted.items()}, objective)
         loss.backward()

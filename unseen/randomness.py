@@ -17,9 +17,7 @@ def name_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def keys(
-    seed: int, sample_id: Int64[Tensor, "B"], visit: int | Int64[Tensor, "B"], purpose: str
-) -> Int64[Tensor, "B"]:
+def keys(seed: int, sample_id: Int64[Tensor, "B"], visit: int | Int64[Tensor, "B"], purpose: str) -> Int64[Tensor, "B"]:
     """One key per sample for one purpose: hash(seed, sample id, visit, purpose).
 
     `visit` tells the visits to one sample apart: an epoch, or the sample's position in the order of a whole run.
