@@ -38,6 +38,14 @@ class WhitenedStem:
     hidden: int | None = None  # width of the MLP; None: linear
     eps: float = 1e-3  # added to each variance, as a share of the mean variance: how little is still amplified
 
+    def __post_init__(self) -> None:
+        if self.hidden is not None and self.hidden < 1:
+            raise UnseenError(
+                f"WhitenedStem: hidden is {self.hidden}", "it counts from 1, or is None for a linear stem"
+            )
+        if not self.eps >= 0:
+            raise UnseenError(f"WhitenedStem: eps is {self.eps}", "it is a share of the variance, 0 or more")
+
     def build(self, unit: tuple[int, ...], width: int) -> nn.Module:
         return _Whitened(unit, width, self.hidden, self.eps)
 

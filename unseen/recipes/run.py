@@ -51,7 +51,9 @@ def start(
     source = open_source(recipe, store, logs)
     model = build(recipe, source)
     if init:
-        print(load_init(model, init), file=sys.stderr)
+        found = load_init(model, init)
+        if first_process():
+            print(found, file=sys.stderr)
     if first_process():
         out.mkdir(parents=True, exist_ok=True)
         write_recipe(recipe, out / "recipe.json")
@@ -95,13 +97,15 @@ def train(run: Path, recipe: Recipe, source: ClipSource, model: MaskedModel) -> 
     if result.finished and first_process():
         lineage = json.loads((run / "lineage.json").read_text())
         save_encoder(run, model, recipe.unit, recipe.normalise, recipe.view.frame_px, lineage=lineage)
+        print(f"{run}: {result.step} of {result.steps} steps, its encoder is written", file=sys.stderr)
     return {"run": str(run), **result.summary()}
 
 
 def training_logs(store: Store, split: str | None) -> tuple[list[str], dict[str, Any] | None]:
     """The logs that a run may see, and the split that says so."""
     if split is None:
-        print(f"no split named: training on all {len(store.log_ids())} logs, nothing is held out", file=sys.stderr)
+        if first_process():
+            print(f"no split named: training on all {len(store.log_ids())} logs, nothing is held out", file=sys.stderr)
         return store.log_ids(), None
     roles = load_split(store, split)
     if not roles.logs("train"):

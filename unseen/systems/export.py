@@ -151,7 +151,9 @@ def _sizes(frozen: FrozenEncoder) -> list[tuple[int, int]]:
     height, width = frozen.frame_px
     if not isinstance(frozen.encoder, VisionTransformer):
         return [(height, width)] * 3
-    rows, columns = frozen.encoder.unit[:2]
+    rows, columns = (  # what the tracer made constant stays
+        patch if side > patch else 0 for side, patch in zip(frozen.frame_px, frozen.encoder.unit[:2], strict=True)
+    )
     return [(height, width), (height + rows, width), (height + 2 * rows, width + columns)]
 
 
