@@ -1,7 +1,7 @@
 """Memory that a step frees is kept for the next step, which asks for the same again.
 
-By default glibc hands large blocks back to the kernel at once and fetches them anew, page by page: a tenth of a training
-step of a small ViT. Elsewhere (musl, macOS, Windows) nothing is changed.
+By default glibc hands large blocks back to the kernel at once and fetches them anew, page by page: a tenth of a
+training step of a small ViT. Elsewhere (musl, macOS, Windows) nothing is changed.
 """
 
 import ctypes
