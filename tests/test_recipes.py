@@ -62,6 +62,24 @@ def test_overrides_are_typed_and_named() -> None:
         load_recipe("mae", ("training.steps=many",))
 
 
+def test_a_recipe_built_in_python_is_held_to_its_types() -> None:
+    good = load_recipe("mae")
+    assert load_recipe(good) == good
+    encoder, training = replace(good.model.encoder, stem=3), replace(good.training, seed="x")
+    for field, value in {
+        "mask": 3,
+        "decode": "1",
+        "targets": {"pixels": 3},
+        "probes": (3,),
+        "model.encoder.stem": replace(good.model, encoder=encoder),
+        "training.seed": training,
+        "view": good.mask,
+        "normalise": print,
+    }.items():
+        with pytest.raises(UnseenError, match=rf"recipe\.{field}"):
+            load_recipe(replace(good, **{field.split(".")[0]: value}))
+
+
 def test_the_outline_knows_what_the_recipes_hold() -> None:
     for name in NAMES:
         module, function = outline.locate(name)

@@ -39,6 +39,27 @@ def from_json(value: Json, trust: Sequence[str] = ()) -> Any:
     return _decode(value, Any, trust, "recipe")
 
 
+def check_types(node: Any, hint: Any = Any, where: str = "recipe") -> None:
+    """UnseenError, naming the field, where a tree built in Python holds what `from_json` would refuse to read."""
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        _fits(node, hint, where)
+        hints = typing.get_type_hints(type(node))
+        for name in (field.name for field in dataclasses.fields(node)):
+            check_types(getattr(node, name), hints[name], f"{where}.{name}")
+    elif isinstance(node, (dict, list, tuple)) and _has_node(node):
+        container = dict if isinstance(node, dict) else tuple
+        if not any(typing.get_origin(arm) in (container, list) or arm is Any for arm in _arms(hint)):
+            raise UnseenError(f"{where} is a {type(node).__name__}", f"expected {_name(hint)}")
+        for place, (key, item) in enumerate(node.items() if isinstance(node, dict) else enumerate(node)):
+            check_types(item, _item(hint, container, 1 if isinstance(node, dict) else place), f"{where}.{key}")
+    elif not any(isinstance(arm, type) and _is_component(arm) and isinstance(node, arm) for arm in _arms(hint)):
+        try:
+            value = to_json(node)
+        except UnseenError as error:
+            raise UnseenError(f"{where} = {error.what}", error.rule, f"expected {_name(hint)}") from error
+        _leaf(value, hint, where)
+
+
 def replace_at(node: Any, changes: Mapping[str, str], *, trust: Sequence[str] = ()) -> Any:
     """A copy of the tree with some values changed, as in `--set mask.ratio=0.9`.
 
@@ -176,6 +197,12 @@ def _holds_node(value: Json) -> bool:
     if isinstance(value, dict):
         return value.keys() == {"class", "fields"} or any(map(_holds_node, value.values()))
     return isinstance(value, list) and any(map(_holds_node, value))
+
+
+def _has_node(node: Any) -> bool:
+    if isinstance(node, (dict, list, tuple)):
+        return any(map(_has_node, node.values() if isinstance(node, dict) else node))
+    return dataclasses.is_dataclass(node)
 
 
 def _known(name: str, names: Iterable[str], where: str) -> None:

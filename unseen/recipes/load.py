@@ -5,7 +5,7 @@ from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
 
-from unseen.codec import from_json, replace_at, to_json
+from unseen.codec import check_types, from_json, replace_at, to_json
 from unseen.errors import UnseenError
 from unseen.files import write_whole
 from unseen.recipes.outline import locate
@@ -23,6 +23,7 @@ def load_recipe(reference: str | Path | Recipe, overrides: tuple[str, ...] = (),
         recipe = getattr(import_module(module), function)()
     if not (is_dataclass(recipe) and isinstance(recipe, Recipe)):
         raise UnseenError(f"{reference} returned {type(recipe).__name__}", "a recipe function returns a Recipe")
+    check_types(recipe)
     changes = dict(assignment.split("=", 1) for assignment in overrides)
     return replace_at(recipe, changes, trust=trust) if changes else recipe
 
