@@ -5,8 +5,8 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Replace a file: written beside it as `.tmp-NAME`, synced, renamed. A killed process leaves what was there."""
-    temporary = path.with_name(f".tmp-{path.name}")
+    """Replace a file: written beside it as `.tmp-NAME-PID`, synced, renamed. A killed process leaves what was there."""
+    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     with open(temporary, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
         file.flush()

@@ -97,6 +97,14 @@ def test_impossible_splits_are_refused(store, arguments):
         split_store(store, "bad", **arguments)
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "..", "two words", "é"])
+def test_names_that_are_not_plain_are_refused(store, name):
+    before = sorted(store.path.rglob("*.json"))
+    with pytest.raises(UnseenError, match="cannot be called"):
+        split_store(store, name, fractions={"train": 0.5, "test": 0.5})
+    assert sorted(store.path.rglob("*.json")) == before
+
+
 def test_too_few_components(tmp_path):
     store = make_store(tmp_path / "s", {name: {"route_id": "r"} for name in "abc"})
     with pytest.raises(UnseenError, match="1 components cannot fill 2 roles"):

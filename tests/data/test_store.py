@@ -162,6 +162,20 @@ def test_class_names_only_grow(store):
         store.set_classes("seg", ["road", "sky", "sign"])
 
 
+def test_damaged_class_names_are_named_and_found_by_verify(store):
+    store.set_classes("seg", ["sky", "road"])
+    file = store.path / "classes.json"
+    whole = file.read_text()
+    assert store.verify() == []
+    for damaged in ("{", "[]", '{"seg": {}}', '{"seg": {"names": [1]}}', whole.replace("road", "rood")):
+        file.write_text(damaged)
+        with pytest.raises(UnseenError, match=r"classes.json is damaged.*put a copy of it back"):
+            store.has_classes("seg")
+        assert [(problem.log_id, problem.file) for problem in store.verify()] == [(None, "classes.json")]
+    file.write_text('{"seg": {"names": ["sky", "road"], "ignore": null, "small": []}}')  # as before there were digests
+    assert store.classes("seg").names == ("sky", "road") and store.verify() == []
+
+
 def test_what_is_no_store_is_refused(tmp_path):
     with pytest.raises(UnseenError, match="not a store"):
         Store.open(tmp_path)

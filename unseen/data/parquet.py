@@ -5,11 +5,12 @@ verified on every read; both are off by default in every engine, and several ret
 """
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+
+from unseen.files import sync
 
 ROWS_PER_FILE = 1024  # the footer grows by about 300 bytes a row and is read at once
 
@@ -20,7 +21,7 @@ def write_table(path: Path, rows: list[dict[str, Any]], schema) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(pa.Table.from_pylist(rows, schema), path, compression="zstd", write_page_checksum=True)
-    fsync(path)
+    sync(path)
 
 
 def read_table(path: Path, columns: list[str] | None = None):
@@ -56,7 +57,7 @@ class BlobWriter:
         if self._writer is not None:
             path = self._writer.where
             self._writer.close()
-            fsync(Path(path))
+            sync(Path(path))
             self._writer = None
 
     def _next_file(self) -> None:
@@ -125,21 +126,3 @@ def file_digest(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a text file by a whole one: temporary name, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    temporary.write_text(text, encoding="utf-8")
-    fsync(temporary)
-    os.replace(temporary, path)
-    fsync(path.parent)
-
-
-def fsync(path: Path) -> None:
-    """Make a file or the entries of a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,6 +6,7 @@ role only. An unknown key links nothing: it is counted and said, never taken for
 
 import fnmatch
 import json
+import re
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from unseen.data.parquet import write_atomic
 from unseen.data.schema import ALIASES, identity
 from unseen.data.store import Store
 from unseen.data.writer import folder_name
 from unseen.errors import UnseenError
+from unseen.files import write_whole
 from unseen.randomness import keys, name_hash, uniform
 
 ROLES = ("train", "probe", "val", "test", "excluded")  # pretraining; labelled, for probes; choices; the last look; none
@@ -64,6 +65,12 @@ def split_store(
 
     UnseenError, with the path of shared keys, where an assignment would put one component into two roles.
     """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+        raise UnseenError(
+            f"a split cannot be called {name!r}",
+            "a name is made of letters, digits, dots, dashes and underscores, and begins with no dot",
+            "give a plain name, such as default",
+        )
     logs, frames = store.log_ids(), _frame_counts(store)
     if not logs:
         raise UnseenError(f"the store {store.path} is empty", "", "ingest something first")
@@ -288,7 +295,7 @@ def _write(store: Store, split: Split) -> Split:
             f"the store has another split {split.name!r}", "a split is never overwritten", "use another name"
         )
     path.parent.mkdir(exist_ok=True)
-    write_atomic(path, json.dumps(asdict(made), indent=1))
+    write_whole(path, json.dumps(asdict(made), indent=1))
     return made
 
 

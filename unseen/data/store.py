@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from unseen.data.parquet import ROWS_PER_FILE, BlobReader, file_digest, part_name, read_table, write_atomic
+from unseen.data.parquet import ROWS_PER_FILE, BlobReader, file_digest, part_name, read_table
 from unseen.data.schema import LOG_TABLES, identity, schema
 from unseen.data.writer import LogWriter, folder_name
 from unseen.errors import UnseenError
+from unseen.files import write_whole
 
 FORMAT = {"format": "unseen-store", "version": 1}
+DIGEST = "digest"  # in classes.json, beside the kinds of labels; stores of before have none
 
 
 class Problem(NamedTuple):
     """Something that `verify` found: where, and what."""
 
-    log_id: str
+    log_id: str | None  # None: of the store itself
     file: str
     frame_id: str | None
     what: str
@@ -58,7 +60,7 @@ class Store:
             )
         (path / "logs").mkdir(parents=True)
         (path / "splits").mkdir()
-        write_atomic(path / "store.json", json.dumps(FORMAT))
+        write_whole(path / "store.json", json.dumps(FORMAT))
         return Store(path)
 
     @staticmethod
@@ -159,11 +161,16 @@ class Store:
         if unknown := set(small) - set(names):
             raise UnseenError(f"small classes {sorted(unknown)} are not among {list(names)}")
         lists[kind] = {"names": list(names), "ignore": ignore, "small": list(small)}
-        write_atomic(self.path / "classes.json", json.dumps(lists, indent=1))
+        write_whole(self.path / "classes.json", json.dumps({**lists, DIGEST: _digest(lists)}, indent=1))
 
     def verify(self) -> list[Problem]:
         """Read everything: digests of files against the manifest, then the checksum of every payload."""
-        return [problem for log_id in self.log_ids() for problem in self._verify_log(log_id)]
+        problems = [problem for log_id in self.log_ids() for problem in self._verify_log(log_id)]
+        try:
+            self._class_lists()
+        except UnseenError as error:
+            problems.append(Problem(None, "classes.json", None, f"{error.what}; {error.remedy}"))
+        return problems
 
     def _verify_log(self, log_id: str) -> list[Problem]:
         folder, problems = self._folder(log_id), []
@@ -255,4 +262,23 @@ class Store:
 
     def _class_lists(self) -> dict[str, Any]:
         path = self.path / "classes.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            lists = json.loads(path.read_text(encoding="utf-8"))
+            told = lists.pop(DIGEST, None)
+            if told not in (None, _digest(lists)):
+                raise ValueError("its digest differs")
+            if not all(isinstance(name, str) for entry in lists.values() for name in entry["names"]):
+                raise ValueError("a name is no text")
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise UnseenError(
+                f"{path} is damaged or was changed by hand: {error}",
+                "it names the class ids",
+                "put a copy of it back, or remove it and run the same ingest again: logs that are there stay",
+            ) from error
+        return lists
+
+
+def _digest(lists: dict[str, Any]) -> str:
+    return identity(json.dumps(lists, sort_keys=True))

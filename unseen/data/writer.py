@@ -12,9 +12,10 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from unseen.data.parquet import BlobWriter, file_digest, fsync, write_table
+from unseen.data.parquet import BlobWriter, file_digest, write_table
 from unseen.data.schema import LOG_TABLES, identity, payload_schema, row, schema
 from unseen.errors import UnseenError
+from unseen.files import sync, write_whole
 
 BLOCK = 64  # rows of one log that are read near each other
 _TEMPORARY = re.compile(r"\.tmp-.*-(?P<host>[^-]*)-(?P<pid>\d+)", re.DOTALL)
@@ -180,16 +181,13 @@ class LogWriter:
         for table, rows in self._rows.items():
             if rows or table in ("log", "frame", "obs"):
                 write_table(self._folder / f"{table}.parquet", rows, schema(table))
-        manifest = self._folder / "manifest.json"
-        manifest.write_text(json.dumps(self._manifest(), indent=1, sort_keys=True), encoding="utf-8")
-        fsync(manifest)
-        fsync(self._folder)
+        write_whole(self._folder / "manifest.json", json.dumps(self._manifest(), indent=1, sort_keys=True))
         self._final.parent.mkdir(exist_ok=True)
         try:
             os.rename(self._folder, self._final)
         except OSError as error:
             raise UnseenError(f"log {self.log_id!r} cannot be put in place: {error}") from error
-        fsync(self._final.parent)
+        sync(self._final.parent)
 
     def _finish_frames(self) -> None:
         calib: dict[str, list[str | None]] = {}
