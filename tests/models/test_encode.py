@@ -105,12 +105,29 @@ def test_layers_stand_side_by_side(tmp_path):
         (lambda: image(channels=1), "expand"),
         (lambda: image(channels=5), "trained on 3"),
         (lambda: image().float(), "raw uint8"),
+        (lambda: image(height=0), "no pixel"),
+        (lambda: image(width=0), "no pixel"),
     ],
 )
 def test_wrong_images_are_refused_with_the_remedy(tmp_path, wrong, match):
     saved(tmp_path)
     with pytest.raises(UnseenError, match=match):
         load_encoder(tmp_path)(wrong())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        (lambda: image()[0], r"image\[None\]"),
+        (lambda: image()[None], r"a batch \[B, C, H, W\]"),
+        (lambda: image().numpy(), r"numpy\.ndarray.*from_numpy"),
+        (lambda: "photo.jpg", "a torch.Tensor"),
+    ],
+)
+def test_what_is_no_batch_is_refused_with_the_remedy(tmp_path, wrong, match):
+    saved(tmp_path)
+    with pytest.raises(UnseenError, match=match):
+        load_encoder(tmp_path)._check(wrong())  # forward's own annotation is enforced in tests
 
 
 def test_a_run_starts_from_a_saved_encoder_of_the_same_kind_only(tmp_path):

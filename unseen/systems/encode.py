@@ -72,7 +72,25 @@ class FrozenEncoder(nn.Module):
         """Stay in evaluation mode, also when a model around it trains."""
         return super().train(False)
 
-    def _check(self, image: Tensor) -> None:
+    def _check(self, image: Any) -> None:
+        if not isinstance(image, Tensor):
+            raise UnseenError(
+                f"the image is a {type(image).__module__}.{type(image).__qualname__}",
+                "a torch.Tensor [B, C, H, W] is expected",
+                "for a numpy array [H, W, C]: torch.from_numpy(image).permute(2, 0, 1)[None]",
+            )
+        if image.ndim != 4:
+            raise UnseenError(
+                f"the image has shape {tuple(image.shape)}",
+                "a batch [B, C, H, W] is expected",
+                "a single image [C, H, W] becomes one by image[None]" if image.ndim == 3 else "",
+            )
+        if min(image.shape[2:]) < 1:
+            raise UnseenError(
+                f"the image has shape {tuple(image.shape)}: no pixel at all",
+                "features are made of at least one patch",
+                "leave empty images out",
+            )
         if image.dtype not in (torch.uint8, torch.uint16):
             raise UnseenError(
                 f"the image is {image.dtype}",
