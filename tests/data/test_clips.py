@@ -149,5 +149,5 @@ def test_8_and_16_bit_do_not_mix_in_a_batch(tmp_path):
             writer.observe(writer.frame(seq), "front", blob, encoding="png", shape=(30, 40, 1))
     source = ClipSource(store, ["c"], View(frame_px=(24, 32), channels=1))
     assert source.frames([1, 2])["image"].dtype == torch.uint16
-    with pytest.raises(UnseenError, match="8 and 16 bit"):
+    with pytest.raises(UnseenError, match=r"8 and 16 bit.*a store of its own"):
         source.frames([0, 1])

@@ -169,8 +169,8 @@ class ClipSource:
             logs = sorted({self.log_ids[self.log_of[index]] for index in indices})
             raise UnseenError(
                 f"8 and 16 bit images in one batch (logs {', '.join(logs)})",
-                "a source has one depth",
-                "name the cameras in view.sensors",
+                "all frames of a batch have one depth",
+                "ingest each depth into a store of its own; a training may also name its cameras in view.sensors",
             )
         dtype = torch.uint8 if types == {np.dtype(np.uint8)} else torch.uint16
         return torch.empty((len(frames), self.view.channels, *size), dtype=dtype)
