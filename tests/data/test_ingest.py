@@ -137,7 +137,7 @@ def test_broken_files_are_named_and_counted_or_refused(tmp_path):
     assert numbers(Store.open(tmp_path / "store"), "log") == [1, 7]
     with pytest.raises(UnseenError, match="strict"):
         ingest_folder(tmp_path / "src", tmp_path / "strict", strict=True)
-    assert Store.open(tmp_path / "strict").log_ids() == []
+    assert not (tmp_path / "strict").exists()
 
 
 def test_hostile_archives_are_harmless(tmp_path):
@@ -186,6 +186,39 @@ def test_a_pattern_names_log_number_sensor_time_and_more(tmp_path):
     for bad in ("(", "no groups"):
         with pytest.raises(UnseenError, match="pattern"):
             ingest_folder(tmp_path / "src", tmp_path / "s2", pattern=bad)
+
+
+def test_a_group_that_was_meant_to_tell_the_log_is_refused_and_others_are_said(tmp_path):
+    src = tree(tmp_path / "src", {f"all/{log}_{n}.jpg": jpeg() for log in "pq" for n in (1, 2)})
+    with pytest.raises(UnseenError, match=r"'log' and no log_id.*log_id, seq, sensor.*weather"):
+        ingest_folder(src, tmp_path / "s", pattern=r"(?P<log>[pq])_\d")
+    assert not (tmp_path / "s").exists()
+    (warning,) = ingest_folder(src, tmp_path / "s", pattern=r"(?P<drive>[pq])_\d").warnings
+    assert "names drive, kept as attributes, and no log_id" in warning
+    assert ingest_folder(src, tmp_path / "t", pattern=r"(?P<log_id>(?P<drive>[pq]))_(?P<seq>\d)").warnings == []
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"modality": "lidar"}, "camera or thermal"),
+        ({"classes": ["sky"], "ignore": "void"}, "ignored class"),
+        ({"classes": ["sky"], "small": ["cone"]}, "small classes"),
+        ({"pattern": "(?P<log_id>nothing)"}, "no frames"),
+        ({"labels": "nowhere", "classes": ["sky"]}, "neither in"),
+        ({"strict": True}, "truncated"),
+        ({"strict": True, "workers": 2}, "truncated"),
+    ],
+)
+def test_a_refused_ingest_makes_no_store(tmp_path, options, match):
+    src = tree(tmp_path / "src", {f"{log}/1.jpg": jpeg()[:200] for log in "ab"})
+    with pytest.raises(UnseenError, match=match):
+        ingest_folder(src, tmp_path / "store", **options)
+    assert not (tmp_path / "store").exists()
+    (tmp_path / "store").mkdir()
+    with pytest.raises(UnseenError, match=match):
+        ingest_folder(src, tmp_path / "store", **options)
+    assert list((tmp_path / "store").iterdir()) == []
 
 
 def test_a_sidecar_by_log_gives_columns_attributes_and_rates(tmp_path):

@@ -13,6 +13,7 @@ from unseen.data.ingest.labels import resolve
 from unseen.data.ingest.listing import VIDEOS, Skip, find, natural
 from unseen.data.ingest.plan import LogPlan, Naming, make_plans
 from unseen.data.ingest.record import Outcome, Settings, record_all, record_list
+from unseen.data.schema import CAMERA_LIKE
 from unseen.data.store import Store
 from unseen.errors import UnseenError
 
@@ -82,11 +83,10 @@ def ingest_folder(
     killed is simply run again. UnseenError where two sources give one log, or a log differs from what the store holds.
     """
     src = Path(os.path.abspath(src))
-    store = store if isinstance(store, Store) else Store.create(store)
+    place = store.path if isinstance(store, Store) else Path(store)
     _check(every, size, workers, independent, labels, classes)
-    if classes:
-        _name_classes(store, classes, ignore, small)
-    sources, skips = find(src, _companions(src, sidecar, labels, store))
+    _check_names(modality, classes, ignore, small)
+    sources, skips = find(src, _companions(src, sidecar, labels, place))
     if any(source.file.suffix.lower() in VIDEOS for source in sources):
         video.require()
     naming = Naming(pattern=pattern, class_folders=class_folders, independent=independent, columns=columns or {})
@@ -111,11 +111,20 @@ def ingest_folder(
         n_classes=len(classes) or None,
         strict=strict,
     )
+    new, new_folder = not (place / "store.json").is_file(), not place.exists()
+    store = Store.create(place)
     outcomes = []
-    for number, outcome in enumerate(_run(plans, settings, store.path, workers), 1):
-        outcomes.append(outcome)
-        if progress is not None:
-            progress(number, len(plans), outcome.log_id)
+    try:
+        if classes:
+            _name_classes(store, classes, ignore, small)
+        for number, outcome in enumerate(_run(plans, settings, store.path, workers), 1):
+            outcomes.append(outcome)
+            if progress is not None:
+                progress(number, len(plans), outcome.log_id)
+    except UnseenError:
+        if new:
+            _remove_empty(store, new_folder)
+        raise
     _grow_classes(store, outcomes)
     return _result(plans, outcomes, loose, warnings + _warnings(plans, outcomes, labels))
 
@@ -143,15 +152,22 @@ def _check(
         )
 
 
-def _name_classes(store: Store, classes: Sequence[str], ignore: str | None, small: Sequence[str]) -> None:
+def _check_names(modality: str, classes: Sequence[str], ignore: str | None, small: Sequence[str]) -> None:
+    if modality not in CAMERA_LIKE:
+        raise UnseenError(f"modality {modality!r}", f"frames are of {' or '.join(CAMERA_LIKE)}", "--modality camera")
     if ignore is not None and ignore not in classes:
-        raise UnseenError(f"ignored class {ignore!r} is not among {', '.join(classes)}")
+        raise UnseenError(f"ignored class {ignore!r} is not among the classes ({', '.join(classes) or 'none'})")
+    if unknown := sorted(set(small) - set(classes)):
+        raise UnseenError(f"small classes {unknown} are not among the classes ({', '.join(classes) or 'none'})")
+
+
+def _name_classes(store: Store, classes: Sequence[str], ignore: str | None, small: Sequence[str]) -> None:
     store.set_classes("seg", list(classes), ignore=None if ignore is None else list(classes).index(ignore), small=small)
 
 
-def _companions(src: Path, sidecar: str | Path | None, labels: str | None, store: Store) -> list[Path]:
+def _companions(src: Path, sidecar: str | Path | None, labels: str | None, store: Path) -> list[Path]:
     """Files below the source that have another purpose than to be frames."""
-    found = [store.path]
+    found = [store]
     if sidecar is not None:
         found.append(Path(sidecar))
     if labels is not None:
@@ -211,6 +227,16 @@ def _run(plans: list[LogPlan], settings: Settings, store: Path, workers: int) ->
                 yield from job.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _remove_empty(store: Store, with_folder: bool) -> None:
+    """Take back a store that this ingest made and wrote nothing into; its folder stays where it was there before."""
+    if store.log_ids() or any(store.path.glob(".tmp-*")):
+        return
+    for file in ("store.json", "classes.json"):
+        (store.path / file).unlink(missing_ok=True)
+    for folder in ("logs", "splits", *([""] if with_folder else [])):
+        (store.path / folder).rmdir()
 
 
 def _grow_classes(store: Store, outcomes: list[Outcome]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unseen.data.ingest.listing import VIDEOS, Skip, Source, natural
-from unseen.data.ingest.sidecar import Sidecar, file_names, log_columns, read_sidecar
+from unseen.data.ingest.sidecar import LOG_FIELDS, Sidecar, file_names, log_columns, read_sidecar
 from unseen.data.schema import identity
 from unseen.errors import UnseenError
 
@@ -67,6 +67,7 @@ def make_plans(
         item.log_id = _independent(item, naming.independent)
         grouped[item.log_id].append(item)
     plans = [_plan(src, log_id, found, naming, sidecar) for log_id, found in sorted(grouped.items())]
+    warnings += _unknown_groups(naming, plans)
     if sidecar is not None:
         warnings += _unmatched(sidecar, plans, items)
     return plans, skips, warnings
@@ -101,6 +102,23 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     if not rule.groupindex:
         raise UnseenError(f"pattern {pattern!r} names nothing", "it holds named groups", "(?P<log_id>..)_(?P<seq>..)")
     return rule
+
+
+def _unknown_groups(naming: Naming, plans: list[LogPlan]) -> list[str]:
+    """What a pattern names that has no meaning here, where the pattern was perhaps meant to tell the log."""
+    rule = _compiled(naming.pattern)
+    unknown = sorted(set(rule.groupindex) - {*_OF_FRAME, *LOG_FIELDS}) if rule else []
+    told = all(plan.groups in ("pattern", "sidecar", "declared independent") for plan in plans)
+    if told or not unknown:
+        return []
+    known = f"the groups with a meaning are {', '.join((*_OF_FRAME, *LOG_FIELDS))}"
+    if meant := [name for name in unknown if name.startswith("log")]:
+        remedy = "write (?P<log_id>...) for what tells the log"
+        raise UnseenError(f"the pattern names {meant[0]!r} and no log_id", known, remedy)
+    return [
+        f"the pattern names {', '.join(unknown)}, kept as attributes, and no log_id: each folder, archive and video is "
+        f"a log; {known}"
+    ]
 
 
 def _joined(item: Item, sidecar: Sidecar) -> Item:

@@ -20,6 +20,9 @@ _LOG_TEXT = {name for name, (kind, _) in columns("log").items() if kind in ("str
 }
 
 
+LOG_FIELDS = (*sorted(_LOG_TEXT), *ALIASES)  # names that become columns of the log table
+
+
 @dataclass(frozen=True, slots=True)
 class Sidecar:
     """The rows of a CSV by the value of one column; empty cells are unknown and left out."""
