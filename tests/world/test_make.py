@@ -40,6 +40,23 @@ def test_a_started_world_is_finished(world, tmp_path):
     assert make_world(store.path, **SETTINGS, workers=1).digest() == world.digest()
 
 
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"seed": 5}, "seed 11, not 5"),
+        ({"frames": 3}, "frames 2, not 3"),
+        ({"size": (30, 40)}, r"size \[60, 80\], not \[30, 40\]"),
+        ({"sites": 1}, "sites 2, not 1"),
+        ({"logs": 3}, "more than 3 logs"),
+    ],
+)
+def test_another_world_is_refused_where_one_is(world, changed, match):
+    digest = world.digest()
+    with pytest.raises(UnseenError, match=match):
+        make_world(world.path, **{**SETTINGS, **changed}, workers=1)
+    assert make_world(world.path, **SETTINGS, workers=1).digest() == digest
+
+
 def test_the_store_is_whole_and_says_what_it_holds(world):
     assert world.verify() == []
     assert world.log_ids() == sorted(log_name(i, 2) for i in range(4))

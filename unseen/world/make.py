@@ -7,6 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,7 @@ def make_world(
 
     Logs take turns between the sites. Every log is a pure function of (seed, its number, sites, frames, size): the
     number of worker processes (None: one per core) changes nothing, and a log that is already in the store stays.
+    More logs may follow; UnseenError where any other argument differs from those of the logs that are there.
     """
     if min(sites, logs, frames, *size) < 1 or max(size) > 4096:
         raise UnseenError(
@@ -45,6 +47,8 @@ def make_world(
             "counts are positive, sides 1 to 4096 px",
         )
     path = Path(store_path)
+    if (path / "store.json").exists():
+        _refuse_another_world(Store.open(path), logs, _settings(sites, frames, size, seed))
     store = Store.open(path) if (path / "store.json").exists() else Store.create(path)
     store.set_classes("seg", CLASSES, small=SMALL_CLASSES)
     missing = [log for log in range(logs) if log_name(log, sites) not in store]
@@ -70,13 +74,36 @@ def log_name(log: int, sites: int) -> str:
     return f"site-{log % sites:02d}-log-{log:03d}"
 
 
+def _settings(sites: int, frames: int, size: tuple[int, int], seed: int) -> dict[str, Any]:
+    """What a log depends on beside its number; kept in its manifest."""
+    return {"sites": sites, "frames": frames, "size": list(size), "seed": seed}
+
+
+def _refuse_another_world(store: Store, logs: int, settings: dict[str, Any]) -> None:
+    """UnseenError where the store holds logs of a world that was made with other arguments."""
+    wanted = {log_name(log, settings["sites"]) for log in range(logs)}
+    for manifest in map(store.manifest, store.log_ids()):
+        if not manifest["source_uri"].startswith("world://"):
+            continue
+        there = {name: manifest["ingest"].get(name) for name in settings}
+        differ = [f"{name} {there[name]}, not {value}" for name, value in settings.items() if there[name] != value]
+        if not differ and manifest["log_id"] not in wanted:
+            differ = [f"more than {logs} logs"]
+        if differ:
+            raise UnseenError(
+                f"{store.path} holds another world (log {manifest['log_id']!r}): {', '.join(differ)}",
+                "a log is never overwritten, and one store holds one world",
+                "name a new folder, or the arguments that it was made with",
+            )
+
+
 def write_log(path: Path, log: int, sites: int, frames: int, size: tuple[int, int], seed: int) -> str:
     """Render one log and write it."""
     apron = make_apron(make_site(seed, log % sites), seed, log // sites, size_px=size)
     renderer = Renderer(apron, seed, log)
     log_id = log_name(log, sites)
     start_ns = _start_ns(seed, log)
-    settings = {"sites": sites, "frames": frames, "size": list(size), "seed": seed}
+    settings = _settings(sites, frames, size, seed)
     with Store.open(path).writer(
         log_id, source_uri=f"world://{seed}/{sites}/{size[0]}x{size[1]}/{log_id}", ingest=settings
     ) as writer:
