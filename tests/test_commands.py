@@ -97,6 +97,8 @@ def test_a_moved_store_is_asked_for_by_name(trained, tmp_path, capsys) -> None:
     assert main(["resume", str(copy)]) == 2
     assert "--data STORE" in capsys.readouterr().err
     assert main(["resume", str(copy), "--data", str(store)]) == 0
+    assert main(["evaluate", str(copy)]) == 2
+    assert f"unseen evaluate {copy} --data STORE" in capsys.readouterr().err
     (copy / "manifest.json").unlink()
     assert main(["resume", str(copy)]) == 2
 
@@ -112,6 +114,15 @@ def test_verify_names_a_flipped_byte_wherever_it_is(trained, tmp_path, capsys, t
     assert main(["inspect", str(store), "--verify"]) == 1
     said = capsys.readouterr().err
     assert "log_id b" in said and table in said
+
+
+def test_damaged_class_names_are_a_line_and_not_a_traceback(trained, tmp_path, capsys) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(trained[0], store)
+    (store / "classes.json").write_text("{")
+    assert main(["inspect", str(store), "--verify"]) == 1
+    assert "PROBLEM file classes.json" in capsys.readouterr().err
+    assert main(["inspect", str(store)]) == 2
 
 
 def test_an_exported_encoder_of_a_wide_frame_starts_a_run(trained, tmp_path, capsys) -> None:

@@ -21,7 +21,7 @@ from unseen.files import write_whole
 from unseen.models.vit import VisionTransformer
 from unseen.recipes.load import read_recipe
 from unseen.recipes.recipe import Recipe
-from unseen.recipes.run import build, open_source, read_manifest
+from unseen.recipes.run import build, open_source, open_store, read_manifest
 from unseen.systems.encode import FrozenEncoder, load_encoder
 from unseen.train.distributed import default_device
 from unseen.units import Patches
@@ -40,7 +40,7 @@ def judge(
     recipe, manifest = read_recipe(run / "recipe.json", trust), read_manifest(run)
     if not recipe.probes:
         raise UnseenError(f"the recipe of {run} names no probe", "probes are fixed before training", "add probes=(...)")
-    store = Store.open(data or Path(manifest["store"]))
+    store = open_store(manifest, data, f"unseen evaluate {run}")
     trained_on = lineage_of(run)
     device = default_device()
     features: dict[str, FeatureMaker] = {PRETRAINED: load_encoder(run, trust=trust).to(device)}

@@ -65,11 +65,7 @@ def go_on(run: Path, *, data: Path | None, trust: tuple[str, ...] = ()) -> dict[
     """Continue a run from its last checkpoint."""
     recipe = read_recipe(run / "recipe.json", trust)
     manifest = read_manifest(run)
-    try:
-        store = Store.open(data or Path(manifest["store"]))
-    except UnseenError as error:
-        remedy = error.remedy if data else f"if it has moved: unseen resume {run} --data STORE"
-        raise UnseenError(error.what, error.rule, remedy) from error
+    store = open_store(manifest, data, f"unseen resume {run}")
     source = open_source(recipe, store, manifest["logs"])
     return train(run, recipe, source, build(recipe, source))
 
@@ -82,6 +78,15 @@ def read_manifest(run: Path) -> dict[str, Any]:
         raise UnseenError(
             f"{run / 'manifest.json'} cannot be read: {error}", "it names the store and the logs of a run"
         ) from error
+
+
+def open_store(manifest: dict[str, Any], data: Path | None, command: str) -> Store:
+    """The store that is named, or the one that the run remembers; where it has moved, `command` is to name it."""
+    try:
+        return Store.open(data or Path(manifest["store"]))
+    except UnseenError as error:
+        remedy = error.remedy if data else f"if it has moved: {command} --data STORE"
+        raise UnseenError(error.what, error.rule, remedy) from error
 
 
 def train(run: Path, recipe: Recipe, source: ClipSource, model: MaskedModel) -> dict[str, Any]:
