@@ -42,7 +42,7 @@ def test_no_interval_below_five_logs():
 def test_pinned_student_of_paired_differences():
     pinned = np.array([0.02, 0.01, 0.03, 0.0])
     assert student(pinned) is None  # four logs
-    import unseen.evaluate.intervals as module
+    from unseen.evaluate import intervals as module
 
     kept, module.T_LOGS = module.T_LOGS, 4
     try:
