@@ -116,7 +116,7 @@ def spread(interval: dict[str, Any] | None, probe: dict[str, Any]) -> str:
     """An interval over logs in words, or why there is none."""
     ends = over_logs(interval, probe)
     if ends is None:
-        return f"no interval: {probe.get('n_logs', 'unknown number of')} logs"
+        return f"no interval: {log_count(probe.get('n_logs'))}"
     return f"{scaled(probe.get('primary', ''), ends[0])} to {scaled(probe.get('primary', ''), ends[1])}"
 
 
@@ -162,16 +162,17 @@ def _conclude(standing: dict[str, Standing], probe: dict[str, Any]) -> tuple[Any
     if standing[TWIN] not in beaten:
         return "none", "Ahead of all three floors, but not by masked modelling: the nearly-unmasked twin is not beaten."
     if "leaning" in standing.values():
-        n = probe.get("n_logs", "few")
+        n = probe.get("n_logs")
         return (
             "open",
-            f"Ahead of every floor and of the twin on each of {n} logs, too few for an interval: true of these only.",
+            f"Ahead of every floor and of the twin on each of {log_count(n)}, too few for an interval; "
+            "true of these only.",
         )
     return "credited", "Masked prediction pays: ahead of every floor and of the nearly-unmasked twin."
 
 
 def _numbers(probe: dict[str, Any], row: dict[str, Any], comparisons: tuple[Comparison, ...]) -> str:
-    metric, n_logs = probe.get("primary", "metric"), probe.get("n_logs")
+    metric, held_out = probe.get("primary", "metric"), log_count(probe.get("n_logs"), "held-out ")
     value = (row.get("metrics") or {}).get(metric)
     shown = "not evaluated" if value is None else f"{scaled(metric, value)} ({spread(row.get('interval'), probe)})"
     parts = "; ".join(_difference(metric, one) for one in comparisons)
@@ -179,7 +180,7 @@ def _numbers(probe: dict[str, Any], row: dict[str, Any], comparisons: tuple[Comp
     if probe.get("transductive"):
         late += f" Pretraining saw {len(probe['transductive'])} of the test logs, unlabelled."
     return (
-        f"On {probe.get('name')}, {metric_name(metric)} of a {row.get('classifier')} probe over {n_logs} held-out logs "
+        f"On {probe.get('name')}, {metric_name(metric)} of a {row.get('classifier')} probe over {held_out} "
         f"is {shown}; difference to {parts}.{late}"
     )
 
@@ -192,7 +193,7 @@ def _difference(metric: str, one: Comparison) -> str:
     if one.low is not None and one.high is not None:
         return f"{words} ({scaled(metric, one.low)} to {scaled(metric, one.high)})"
     if one.n_logs:
-        return f"{words} (no interval: {one.n_logs} logs, ahead on {one.logs_ahead})"
+        return f"{words} (no interval: {log_count(one.n_logs)}, ahead on {one.logs_ahead})"
     return f"{words} (no interval)"
 
 
@@ -202,3 +203,7 @@ def _first(value: Any) -> Any:
 
 def _list(names: list[str]) -> str:
     return " and ".join(names)
+
+
+def log_count(n: Any, kind: str = "") -> str:
+    return f"{'an unknown number of' if n is None else n} {kind}log{'' if n == 1 else 's'}"
