@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,9 +130,9 @@ def embed_store(run: Path, data: Path, out: Path, *, trust: tuple[str, ...] = ()
         }
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.part")
-    pq.write_table(table, temporary, write_page_checksum=True)
-    os.replace(temporary, out)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, write_page_checksum=True)
+    write_whole(out, buffer.getvalue().to_pybytes())
     return {"embeddings": str(out), "frames": len(source), "width": int(pooled.shape[1])}
 
 
