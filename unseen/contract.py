@@ -19,6 +19,13 @@ class Clip(TypedDict, total=False):
 
     image: Shaped[Tensor, "B C H W"]  # raw uint8 or uint16, or float once normalised
     previous: Shaped[Tensor, "B C H W"]  # the same region of the frame before (itself where there is none)
+    video: Shaped[Tensor, "B T C H W"]  # the same region of T frames; raw, or float once normalised
+    frame_time_s: Float[Tensor, "B T"]  # of each frame of the video, from its first
+    intrinsics: Float[Tensor, "B T 3 3"]  # of the pixels of the video as they are here
+    world_from_camera: Float[Tensor, "B T 4 4"]  # m; x right, y down, z forward; the world is fixed within the clip
+    depth_m: Float[Tensor, "B T H W"]  # along z of the camera; NaN where it is not known
+    token: Int64[Tensor, "B N"]  # ids of a vocabulary; -1 = padding
+    token_group: Int64[Tensor, "B N"]  # which word of the passage a token is a piece of; -1 = none
     region_px: Float[Tensor, "B 4"]  # (y0, x0, y1, x1) of the image inside the nominal frame, pixels
     frame_mean: Float[Tensor, "B C"]  # of the whole frame, in [0, 1] of the full scale of its dtype
     frame_std: Float[Tensor, "B C"]
@@ -35,7 +42,7 @@ class Metadata(TypedDict, total=False):
     valid: Bool[Tensor, "B N"]
     grid: tuple[int, ...] | None
     weight: dict[str, Float[Tensor, "B N"]]  # per target: how much a unit counts; made of content, no model gets it
-    inclusion: Float[Tensor, "B N"]  # probability that the policy hides the unit, where it knows it
+    inclusion: Float[Tensor, "B N"]  # probability that the policy hides the unit, where it knows it; no model gets it
     timestamp_ns: Int64[Tensor, "B"]
     log_id: list[str]
     route_id: list[str]
@@ -51,13 +58,16 @@ class Units(NamedTuple):
 
     centre: Float[Tensor, "B N C"]  # or [1, N, C]; image: (y, x) px of the frame; geometry: m, ego; text: index
     valid: Bool[Tensor, "B N"]  # False: padding, no return, unobserved, sensor down
-    importance: Float[Tensor, "B N"]  # or [1, N]; 1 is ordinary, larger for sparse structure
+    importance: Float[Tensor, "B N"]  # or [1, N]; 1 is ordinary, larger for sparse structure, 0 is never hidden
     grid: tuple[int, ...] | None = None  # C-order shape when the units fill a grid
+    group: Int64[Tensor, "B N"] | None = None  # or [1, N]: units that belong together (the pieces of a word)
+    place: Float[Tensor, "B N S 3"] | None = None  # m, world: samples of what a unit shows; NaN = not known
 
 
 class Mask(NamedTuple):
     visible: Bool[Tensor, "B N"]
     target: Bool[Tensor, "B N"]  # a unit in neither is guard: not read, not scored
+    inclusion: Float[Tensor, "B N"] | None = None  # probability that the policy hides the unit, where it knows it
 
 
 class MaskedBatch(NamedTuple):
@@ -71,7 +81,7 @@ class MaskedBatch(NamedTuple):
 class Output(NamedTuple):
     """One prediction that a model owes: its shape per unit, and whether it is made on hidden or on visible units."""
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None  # None: as wide as the encoder's own tokens
     on: Literal["hidden", "visible"] = "hidden"
 
 
@@ -110,8 +120,21 @@ class MaskPolicy(Protocol):
 
 
 @runtime_checkable
+class Corruption(Protocol):
+    """Changes what the model reads: it may let the model read targets, with other content or (declared) their own."""
+
+    def __call__(
+        self, values: Shaped[Tensor, "B N *P"], mask: Mask, key: Int64[Tensor, "B"]
+    ) -> tuple[Shaped[Tensor, "B N *P"], Mask]: ...
+
+
+@runtime_checkable
 class Target(Protocol):
-    """WHAT is predicted, and its loss per unit, unreduced."""
+    """WHAT is predicted, and its loss per unit, unreduced.
+
+    A target that a network makes has one more method, `bind(model)`: it gives the same target with its network, which
+    may start as a copy of the model's encoder (`Bound`).
+    """
 
     suits: ClassVar[str]  # the downstream use that this target serves
     risk: ClassVar[str]  # how it fails
@@ -120,7 +143,22 @@ class Target(Protocol):
 
     def weight(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N"]: ...
 
-    def loss(self, prediction: Shaped[Tensor, "B K *T"], target: Shaped[Tensor, "B K *T"]) -> Float[Tensor, "B K"]: ...
+    def prediction(self, target: Shaped[Tensor, "B N *T"]) -> tuple[int, ...] | None:
+        """The shape per unit of what a model owes for such targets; None: as wide as its encoder's tokens."""
+        ...
+
+    def loss(self, prediction: Shaped[Tensor, "B K *Q"], target: Shaped[Tensor, "B K *T"]) -> Float[Tensor, "B K"]: ...
+
+
+@runtime_checkable
+class Bound(Protocol):
+    """What a target that a network makes becomes once it is bound to a model: a Target that has state."""
+
+    network: nn.Module  # kept in checkpoints
+
+    def follow(self, model: MaskedModel, done: float) -> None:
+        """Called after each step of the optimiser, with the share of the run that is done."""
+        ...
 
 
 @runtime_checkable
@@ -128,6 +166,23 @@ class ModelSpec(Protocol):
     """A model as a recipe names it: a frozen description that builds the module once the shapes are known."""
 
     def build(self, shapes: Shapes) -> MaskedModel: ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Samples, as the loop reads them. Safe to share between threads."""
+
+    digest: str  # of all that decides a batch
+
+    def __len__(self) -> int: ...
+
+    def batch(self, positions: Any) -> Clip:
+        """Training samples: a pure function of (seed, position); position p belongs to epoch p // len."""
+        ...
+
+    def frames(self, indices: Any, *, previous: bool = False, labels: bool = False) -> Clip:
+        """Whole samples, nothing random; with what came before, and with labels, where there are any."""
+        ...
 
 
 def walk(function: Callable, *trees: Tree) -> Tree:

@@ -12,10 +12,10 @@ from unseen.data.images import encode
 from unseen.data.loader import prefetch
 from unseen.data.order import positions
 from unseen.data.store import Store
-from unseen.data.views import View
+from unseen.data.views import Frames
 from unseen.errors import UnseenError
 
-VIEW = View(frame_px=(24, 32), crop_px=(16, 16))
+VIEW = Frames(frame_px=(24, 32), crop_px=(16, 16))
 LABEL = np.repeat(np.arange(4, dtype=np.uint8), 12)[:, None].repeat(64, 1)[:, :, None]
 
 
@@ -80,9 +80,9 @@ def test_an_epoch_visits_every_camera_of_every_frame_once(store):
     source = ClipSource(store, ["b", "a"], VIEW)
     ids = torch.cat([source.batch(positions(step, 7))["sample_id"] for step in range(4)])
     assert len(source) == 28 and sorted(ids.tolist()) == sorted(source.sample_id.tolist())
-    assert len(ClipSource(store, ["b"], View(sensors=("rear",)))) == 5
+    assert len(ClipSource(store, ["b"], Frames(sensors=("rear",)))) == 5
     with pytest.raises(UnseenError, match="no camera frames"):
-        ClipSource(store, ["b"], View(sensors=("left",)))
+        ClipSource(store, ["b"], Frames(sensors=("left",)))
 
 
 def test_log_power_evens_out_the_logs(store):
@@ -120,7 +120,7 @@ def test_the_digest_follows_logs_and_view(store):
     one = ClipSource(store, ["a"], VIEW).digest
     assert one == ClipSource(store, ["a"], VIEW, cache_mb=1, seed=9).digest
     assert one != ClipSource(store, ["a", "b"], VIEW).digest
-    assert one != ClipSource(store, ["a"], View(frame_px=(24, 32), crop_px=(16, 20))).digest
+    assert one != ClipSource(store, ["a"], Frames(frame_px=(24, 32), crop_px=(16, 20))).digest
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -147,7 +147,7 @@ def test_8_and_16_bit_do_not_mix_in_a_batch(tmp_path):
         for seq, dtype in enumerate((np.uint8, np.uint16, np.uint16)):
             blob = encode(np.full((30, 40, 1), 9, dtype))
             writer.observe(writer.frame(seq), "front", blob, encoding="png", shape=(30, 40, 1))
-    source = ClipSource(store, ["c"], View(frame_px=(24, 32), channels=1))
+    source = ClipSource(store, ["c"], Frames(frame_px=(24, 32), channels=1))
     assert source.frames([1, 2])["image"].dtype == torch.uint16
     with pytest.raises(UnseenError, match=r"8 and 16 bit.*a store of its own"):
         source.frames([0, 1])

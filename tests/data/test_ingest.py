@@ -18,7 +18,7 @@ from unseen.data.ingest.folder import ingest_folder
 from unseen.data.ingest.listing import natural
 from unseen.data.inspect import inspect_store
 from unseen.data.store import Store
-from unseen.data.views import View
+from unseen.data.views import Frames
 from unseen.errors import UnseenError
 
 RNG = np.random.default_rng(0)
@@ -253,7 +253,7 @@ def test_a_sidecar_by_file_gives_logs_and_classes(tmp_path):
     store = Store.open(tmp_path / "store")
     assert store.log_ids() == ["t0", "t1"] and numbers(store, "t1") == [0, 1, 2]
     assert dict(store.table("frame", ["t1"]).to_pylist()[2]["attributes"])["speed"] == "10"
-    source = ClipSource(store, ["t1", "t0"], View(frame_px=(8, 8)))
+    source = ClipSource(store, ["t1", "t0"], Frames(frame_px=(8, 8)))
     assert store.classes("class").names == ("c0", "c1")
     assert [source.class_label(i) for i in range(6)] == [1, 1, 1, 0, 0, 0]
 
@@ -287,7 +287,7 @@ def test_labels_beside_the_frames(tmp_path, form):
     result = ingest_folder(src, tmp_path / "store", labels=where, **kind)
     assert (result.labels, result.skipped) == (2, [])
     store = Store.open(tmp_path / "store")
-    label = ClipSource(store, ["a"], View(frame_px=(10, 15))).frames([0, 1, 2], labels=True)["label"].numpy()
+    label = ClipSource(store, ["a"], Frames(frame_px=(10, 15))).frames([0, 1, 2], labels=True)["label"].numpy()
     for place, n in enumerate(("4", "7")):
         np.testing.assert_array_equal(label[place], np.where(ids[n] == 2, 255, ids[n]))
     assert (label[2] == 255).all()
@@ -387,6 +387,6 @@ def test_real_archives_come_in_by_arguments_alone(shared_data, tmp_path):
         ignore="void",
     )
     assert (result.written, result.frames, result.labels, result.skipped) == (["0006R0"], 101, 101, [])
-    source = ClipSource(Store.open(tmp_path / "store"), ["0006R0"], View())
+    source = ClipSource(Store.open(tmp_path / "store"), ["0006R0"], Frames())
     label = source.frames([0], labels=True)["label"]
     assert label.shape == (1, 192, 256) and set(label.unique().tolist()) <= {*range(11), 255}

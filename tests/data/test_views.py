@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from unseen.data.images import resize, resize_nearest
-from unseen.data.views import View
+from unseen.data.views import Frames
 from unseen.errors import UnseenError
 
-RAMP = View(frame_px=(60, 80), crop_px=(24, 40), area=(0.3, 0.9), channels=1)
+RAMP = Frames(frame_px=(60, 80), crop_px=(24, 40), area=(0.3, 0.9), channels=1)
 
 
 def ramp(height: int, width: int, dtype=np.uint8) -> np.ndarray:
@@ -20,7 +20,7 @@ def ramp(height: int, width: int, dtype=np.uint8) -> np.ndarray:
     return np.broadcast_to(row[None, :, None], (height, width, 1)).astype(dtype).copy()
 
 
-def crops(view: View, image: np.ndarray, count: int = 40):
+def crops(view: Frames, image: np.ndarray, count: int = 40):
     frame = view.frame(image)
     for draw in view.draws(torch.arange(count)):
         out = torch.empty(
@@ -59,14 +59,14 @@ def test_the_crop_keeps_the_nominal_geometry_whatever_the_recorded_size():
 
 
 def test_a_decoded_frame_is_kept_no_larger_than_it_can_be_used():
-    view = View(frame_px=(48, 64), crop_px=(48, 64), area=(0.25, 1.0))
+    view = Frames(frame_px=(48, 64), crop_px=(48, 64), area=(0.25, 1.0))
     assert view.sufficient_px == (77, 103)
     assert view.frame(np.zeros((900, 1600, 3), np.uint8)).image.shape == (77, 103, 3)
     assert view.frame(np.zeros((150, 1600, 3), np.uint8)).image.shape == (150, 1600, 3)
 
 
 def test_whole_frames_are_not_random_and_grey_becomes_what_the_view_wants():
-    view = View(frame_px=(10, 12), channels=3)
+    view = Frames(frame_px=(10, 12), channels=3)
     grey = ramp(20, 24)
     whole = view.whole(view.frame(grey))
     assert whole.shape == (3, 10, 12) and torch.equal(whole[0], whole[2])
@@ -77,7 +77,7 @@ def test_whole_frames_are_not_random_and_grey_becomes_what_the_view_wants():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_jitter_varies_the_crop_and_not_the_statistics(dtype):
     image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (30, 40, 3)).astype(dtype)
-    plain = View(frame_px=(30, 40), flip=False)
+    plain = Frames(frame_px=(30, 40), flip=False)
     shaken = replace(plain, jitter=0.3)
     means = np.array([out.mean((1, 2)) for _, out in crops(shaken, image, 30)]) / np.iinfo(dtype).max
     assert means.std(0).min() > 0.02
@@ -108,4 +108,4 @@ def test_nearest_resize_keeps_class_ids():
 @pytest.mark.parametrize("bad", [{"area": (0.0, 1.0)}, {"area": (0.5, 1.5)}, {"aspect": (2.0, 1.0)}, {"channels": 2}])
 def test_impossible_views_are_refused(bad):
     with pytest.raises(UnseenError):
-        View(**bad)
+        Frames(**bad)

@@ -31,6 +31,9 @@ class FakeSource:
     def __len__(self):
         return len(self.log_of)
 
+    def raw(self, clip):
+        return clip["image"]
+
     def frames(self, indices, *, previous=False, labels=False):
         self.asked += len(indices)
         clip = {"image": self.image[torch.as_tensor(indices)]}

@@ -8,6 +8,7 @@ import torch
 
 import unseen.models as models
 from unseen.contract import Shapes
+from unseen.data.views import Frames
 from unseen.errors import UnseenError
 from unseen.evaluate.evaluate import evaluate
 from unseen.evaluate.finetune import Segmenter, crop, schedule, train
@@ -23,7 +24,7 @@ def encoder(seed):
     vit = models.ViT(width=16, depth=1, heads=2, class_token=False)
     module = vit.build(Shapes((4, 4, 3), (4.0, 4.0), (4, 6), {}))
     models.initialise(module, seed)
-    return FrozenEncoder(module, Patches(size=(4, 4)), PerFrame(), (16, 24))
+    return FrozenEncoder(module, Patches(size=(4, 4)), PerFrame(), Frames(frame_px=(16, 24)))
 
 
 def test_crops_carry_their_place_and_their_labels():

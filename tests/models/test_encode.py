@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from unseen.contract import Output, Shapes
+from unseen.data.views import Frames
 from unseen.errors import UnseenError
 from unseen.models import InPlace, MaskedAutoencoder, SelfAttention, ViT, WhitenedStem
 from unseen.models.layouts import load_weights, to_timm
@@ -16,7 +17,7 @@ from unseen.units import Fixed, Patches, PerFrame
 
 from .conftest import SmallNet, close, randomise
 
-FRAME, UNIT, TRUST = (16, 36), Patches(size=(8, 6)), (SmallNet.__module__,)
+VIEW, UNIT, TRUST = Frames(frame_px=(16, 36)), Patches(size=(8, 6)), (SmallNet.__module__,)
 SHAPES = Shapes((8, 6, 3), (8.0, 6.0), (2, 6), {"pixels": Output((8, 6, 3))})
 
 
@@ -32,7 +33,7 @@ def vit(**changes):
 
 def saved(folder, spec=None, normalise=None):
     model = randomise((spec or vit()).build(SHAPES))
-    save_encoder(folder, model, UNIT, normalise or Fixed(), FRAME, lineage={"logs": ["a"]})
+    save_encoder(folder, model, UNIT, normalise or Fixed(), VIEW, lineage={"logs": ["a"]})
     return model
 
 
@@ -47,7 +48,7 @@ SPECS = {
 @pytest.mark.parametrize("name", SPECS)
 def test_what_is_loaded_is_what_was_saved(tmp_path, name):
     model = saved(tmp_path, SPECS[name], PerFrame())
-    frozen = FrozenEncoder(model.encoder, UNIT, PerFrame(), FRAME)
+    frozen = FrozenEncoder(model.encoder, UNIT, PerFrame(), VIEW)
     loaded = load_encoder(tmp_path, trust=TRUST)
     ours, theirs = frozen(image()), loaded(image())
     assert torch.equal(ours.units, theirs.units)
@@ -76,7 +77,7 @@ def test_positions_span_the_nominal_frame(tmp_path):
 
 def test_it_is_frozen_and_its_own(tmp_path):
     model = saved(tmp_path)
-    frozen = FrozenEncoder(model.encoder, UNIT, Fixed(), FRAME)
+    frozen = FrozenEncoder(model.encoder, UNIT, Fixed(), VIEW)
     before = frozen(image()).pooled
     randomise(model, seed=1)
     assert torch.equal(frozen.train()(image()).pooled, before)
@@ -127,7 +128,7 @@ def test_wrong_images_are_refused_with_the_remedy(tmp_path, wrong, match):
 def test_what_is_no_batch_is_refused_with_the_remedy(tmp_path, wrong, match):
     saved(tmp_path)
     with pytest.raises(UnseenError, match=match):
-        load_encoder(tmp_path)._check(wrong())  # forward's own annotation is enforced in tests
+        load_encoder(tmp_path).view.present(wrong())  # forward's own annotation is enforced in tests
 
 
 def test_a_run_starts_from_a_saved_encoder_of_the_same_kind_only(tmp_path):
@@ -152,7 +153,7 @@ def test_wrong_folders_are_refused(tmp_path):
     (tmp_path / "encoder.json").write_text(json.dumps(card))
     with pytest.raises(UnseenError, match=r"blocks\.2"):
         load_encoder(tmp_path)
-    (tmp_path / "encoder.json").write_text(json.dumps(card | {"version": 2}))
+    (tmp_path / "encoder.json").write_text(json.dumps(card | {"version": 99}))
     with pytest.raises(UnseenError, match="version"):
         load_encoder(tmp_path)
     (tmp_path / "encoder.json").write_text("{")
@@ -169,7 +170,7 @@ def test_transformers_gives_the_same_features(tmp_path, stem):
     shapes = Shapes((6, 6, 3), (6.0, 6.0), (2, 5), {})
     encoder = vit(**({"stem": stem} if stem else {})).encoder
     model = randomise(MaskedAutoencoder(encoder=encoder).build(shapes._replace(outputs={"x": Output((2,))})))
-    save_encoder(tmp_path, model, square, Fixed(), (12, 30))
+    save_encoder(tmp_path, model, square, Fixed(), Frames(frame_px=(12, 30)))
     told = export(tmp_path, to="transformers", out=tmp_path / "out")
     frozen, raw = load_encoder(tmp_path), image(2, 12, 30)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (Fixed().mean, Fixed().std))

@@ -30,6 +30,9 @@ class Plain:
     def weight(self, values, units, clip):
         return (values.flatten(2).mean(dim=2) > 0).float() + 0.25
 
+    def prediction(self, target):
+        return tuple(target.shape[2:])
+
     def loss(self, prediction, target):
         return (prediction - target).square().mean(dim=2)
 

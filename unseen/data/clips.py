@@ -15,7 +15,7 @@ from unseen.data.images import decode, decode_labels, resize_nearest
 from unseen.data.order import VERSION, Shuffle, Weighted
 from unseen.data.schema import CAMERA_LIKE, identity, sample_id
 from unseen.data.store import Store
-from unseen.data.views import Frame, View
+from unseen.data.views import Frame, Frames
 from unseen.errors import UnseenError
 from unseen.randomness import keys
 
@@ -35,7 +35,7 @@ class ClipSource:
         self,
         store: Store,
         log_ids: Sequence[str],
-        view: View,
+        view: Frames,
         *,
         seed: int = 0,
         log_power: float = 0.0,
@@ -96,6 +96,10 @@ class ClipSource:
             ids = np.stack([self._label(int(index)) for index in indices])
             clip["label"] = torch.from_numpy(ids).long()
         return clip
+
+    def raw(self, clip: Clip) -> Tensor:
+        """The images of a clip, as a user would hand them to an encoder."""
+        return clip["image"]
 
     def class_label(self, index: int) -> int | None:
         """The class id of a sample's frame; None where it has none."""

@@ -6,11 +6,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from unseen.contract import Clip
-from unseen.data.clips import ClipSource
+from unseen.contract import Clip, Source
 
 
-def prefetch(source: ClipSource, plan: Iterator[np.ndarray], workers: int) -> Iterator[Clip]:
+def prefetch(source: Source, plan: Iterator[np.ndarray], workers: int) -> Iterator[Clip]:
     """The clip of every entry of `plan`, in order; any number of workers (0: none) gives the same clips.
 
     An error of a worker is raised where its clip would have come. Up to workers + 1 clips are held ahead.

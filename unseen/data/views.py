@@ -1,15 +1,19 @@
 """How a recorded frame becomes an image that a model is trained on or probed with."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
+from unseen.contract import Clip
 from unseen.data.images import resize
+from unseen.data.source import LogSource
+from unseen.data.store import Store
 from unseen.errors import UnseenError
 from unseen.randomness import uniform
 
@@ -26,7 +30,7 @@ class Frame(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class Frames:
     """The nominal frame, and the random crop of it that one training sample is.
 
     Every frame counts as `frame_px` pixels, whatever its recorded size: where the aspect differs the picture is
@@ -71,6 +75,19 @@ class View:
         share = math.sqrt(self.area[0]) * _ENLARGE
         height, width = (math.ceil(crop / share) for crop in self.crop_px)
         return max(height, self.frame_px[0]), max(width, self.frame_px[1])
+
+    def open(
+        self, store: Store, log_ids: Sequence[str], *, seed: int = 0, log_power: float = 0.0, cache_mb: int = 2048
+    ) -> LogSource:
+        """The frames of all cameras (or of `sensors`) of some logs."""
+        from unseen.data.clips import ClipSource
+
+        return ClipSource(store, log_ids, self, seed=seed, log_power=log_power, cache_mb=cache_mb)
+
+    def present(self, raw: Any) -> Clip:
+        """Images [B, C, H, W], uint8 or uint16, as whole frames: each spans the nominal frame, whatever its size."""
+        check_images(raw, self.channels)
+        return Clip(image=raw, region_px=torch.tensor([[0.0, 0.0, *self.frame_px]], device=raw.device))
 
     def frame(self, image: Shaped[np.ndarray, "h w C"]) -> Frame:
         """Reduce a decoded image to what the view can use; a pure function of image and view, so it may be cached."""
@@ -131,6 +148,41 @@ class View:
             table = (table.clip(0, 1) * full).round().astype(_numpy_type(crop))
             out[channel] = torch.from_numpy(table[crop[source].numpy()])
         return out
+
+
+def check_images(image: Any, channels: int) -> None:
+    """Refuse what is no batch of raw images [B, C, H, W] of so many channels."""
+    if not isinstance(image, Tensor):
+        raise UnseenError(
+            f"the image is a {type(image).__module__}.{type(image).__qualname__}",
+            "a torch.Tensor [B, C, H, W] is expected",
+            "for a numpy array [H, W, C]: torch.from_numpy(image).permute(2, 0, 1)[None]",
+        )
+    if image.ndim != 4:
+        raise UnseenError(
+            f"the image has shape {tuple(image.shape)}",
+            "a batch [B, C, H, W] is expected",
+            "a single image [C, H, W] becomes one by image[None]" if image.ndim == 3 else "",
+        )
+    if min(image.shape[2:]) < 1:
+        raise UnseenError(
+            f"the image has shape {tuple(image.shape)}: no pixel at all",
+            "features are made of at least one patch",
+            "leave empty images out",
+        )
+    if image.dtype not in (torch.uint8, torch.uint16):
+        raise UnseenError(
+            f"the image is {image.dtype}",
+            "raw uint8 or uint16 is expected: the encoder brings its own normalisation",
+            "pass the image as it was decoded",
+        )
+    if image.shape[1] != channels:
+        remedy = {(1, 3): "repeat it: image.expand(-1, 3, -1, -1)", (3, 1): "convert it to grey first"}
+        raise UnseenError(
+            f"the image has {image.shape[1]} channels",
+            f"the encoder was trained on {channels}",
+            remedy.get((image.shape[1], channels), "choose the channels it was trained on"),
+        )
 
 
 def _mirror(image: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """Frozen features of labelled frames: extracted once per feature maker, in batches, kept in memory."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, Shaped, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from unseen.contract import Clip
@@ -13,13 +13,13 @@ from unseen.errors import UnseenError
 from unseen.evaluate.probes import Pool
 from unseen.systems.encode import Features
 
-FeatureMaker = Callable[[Shaped[Tensor, "B C H W"]], Features]
+FeatureMaker = Callable[[Any], Features]  # of raw content as a user has it: images [B, C, H, W], say
 FLOAT32_BYTES = 2 * 2**30  # larger tables of units are kept as float16
 
 
 @runtime_checkable
 class Source(Protocol):
-    """What this room needs of a clip source."""
+    """What this room needs of a source of samples."""
 
     log_ids: list[str]
     log_of: np.ndarray  # [n] index into log_ids; samples of a log stand in time order
@@ -27,6 +27,8 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def frames(self, indices: np.ndarray, *, previous: bool = False, labels: bool = False) -> Clip: ...
+
+    def raw(self, clip: Clip) -> Any: ...
 
     def class_label(self, index: int) -> int | None: ...
 
@@ -38,7 +40,7 @@ class Frozen(NamedTuple):
 
     pooled: Float[Tensor, "F D"]  # the maker's own
     units: Float[Tensor, "F N D"]
-    grid: tuple[int, int]
+    grid: tuple[int, int]  # rows, columns; units that lie in no plane are one row
 
 
 def extract(name: str, maker: FeatureMaker, source: Source, indices: np.ndarray, batch: int) -> Frozen:
@@ -49,14 +51,15 @@ def extract(name: str, maker: FeatureMaker, source: Source, indices: np.ndarray,
     grid, dtype = (0, 0), torch.float32
     for part in _batches(indices, batch):
         with torch.inference_mode():
-            made = maker(source.frames(part)["image"].to(device))
+            raw = source.raw(source.frames(part))
+            made = maker(raw.to(device) if isinstance(raw, Tensor) else raw)
         if not torch.isfinite(made.units).all() or not torch.isfinite(made.pooled).all():
             raise UnseenError(f"the features of {name!r} are not finite", "", "look at the training curve of this run")
         if not units and made.units[0].numel() * 4 * len(indices) > FLOAT32_BYTES:
             dtype = torch.float16
         pooled.append(made.pooled.float().cpu())
         units.append(made.units.to(dtype).cpu())
-        grid = made.grid
+        grid = made.grid if made.grid and len(made.grid) == 2 else (1, made.units.shape[1])
     table = torch.cat(units).clone()  # leaves inference mode
     if dtype == torch.float16 and not torch.isfinite(table).all():
         raise UnseenError(

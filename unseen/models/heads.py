@@ -14,9 +14,10 @@ from unseen.packing import Packing, gather, packing
 class Heads(nn.ModuleDict):
     """A linear map from tokens to each named output. Names may hold dots, which module names may not."""
 
-    def __init__(self, width: int, outputs: dict[str, Output]):
-        super().__init__({_key(name): nn.Linear(width, math.prod(output.shape)) for name, output in outputs.items()})
-        self.shapes = {name: output.shape for name, output in outputs.items()}
+    def __init__(self, width: int, outputs: dict[str, Output], encoder_width: int):
+        shapes = {name: (encoder_width,) if output.shape is None else output.shape for name, output in outputs.items()}
+        super().__init__({_key(name): nn.Linear(width, math.prod(shape)) for name, shape in shapes.items()})
+        self.shapes = shapes
 
     def forward(
         self, name: str, tokens: Float[Tensor, "B K D"], live: Bool[Tensor, "B K"] | None

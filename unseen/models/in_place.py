@@ -61,7 +61,7 @@ class InPlaceViT(MaskedModel):
         self.spec, self.shapes = spec, shapes
         self.encoder = VisionTransformer(encoder, shapes)
         self.mask_token = nn.Parameter(torch.empty(1, 1, encoder.width))
-        self.heads = Heads(encoder.width, shapes.outputs)
+        self.heads = Heads(encoder.width, shapes.outputs, encoder.width)
 
     def forward(self, x_visible: Tree, visible_mask: Tree, target_mask: Tree, metadata: Metadata | None = None) -> Tree:
         """Map [B, V, *P] to [B, T, *target], packed in unit order, by output name (a lone mask gives a lone Tensor)."""
@@ -86,7 +86,7 @@ class InPlaceBackbone(MaskedModel):
         super().__init__()
         self.spec, self.shapes = spec, shapes
         self.mask_patch = nn.Parameter(torch.empty(1, 1, *shapes.unit))
-        self.heads = Heads(width, shapes.outputs)
+        self.heads = Heads(width, shapes.outputs, width)
 
     def forward(self, x_visible: Tree, visible_mask: Tree, target_mask: Tree, metadata: Metadata | None = None) -> Tree:
         """Map [B, V, h, w, C] to [B, T, *target], packed in unit order (a lone mask gives a lone Tensor)."""

@@ -40,8 +40,8 @@ class MaskedAutoencoderModel(MaskedModel):
         visible = {name: output for name, output in shapes.outputs.items() if output.on == "visible"}
         predictor: Any = spec.predictor.build(spec.encoder, shapes.spacing) if hidden else None
         self.predictor = predictor
-        self.heads = Heads(predictor.width if hidden else 0, hidden)
-        self.visible_heads = Heads(spec.encoder.width, visible)
+        self.heads = Heads(predictor.width if hidden else 0, hidden, spec.encoder.width)
+        self.visible_heads = Heads(spec.encoder.width, visible, spec.encoder.width)
 
     def forward(self, x_visible: Tree, visible_mask: Tree, target_mask: Tree, metadata: Metadata | None = None) -> Tree:
         """Map [B, V, *P] to [B, T, *target], packed in unit order, by output name (a lone mask gives a lone Tensor)."""

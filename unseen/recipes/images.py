@@ -5,7 +5,7 @@ Each function is one whole experiment. A variant is `replace(...)` of another, o
 
 from dataclasses import replace
 
-from unseen.data.views import View
+from unseen.data.views import Frames
 from unseen.evaluate.probes import Classify, Dense
 from unseen.masks import Block, Random
 from unseen.models import CrossAttention, InPlace, LinearStem, MaskedAutoencoder, SelfAttention, ViT, WhitenedStem
@@ -21,7 +21,7 @@ SEGMENT = Dense(name="segmentation")
 def mae() -> Recipe:
     """Masked autoencoder on driving frames (He et al., CVPR 2022), at a size that trains on a laptop."""
     return Recipe(
-        view=View(frame_px=(192, 256), crop_px=(96, 128), area=(0.2, 1.0)),
+        view=Frames(frame_px=(192, 256), crop_px=(96, 128), area=(0.2, 1.0)),
         normalise=Fixed(),
         unit=Patches(size=(8, 8)),
         mask=Random(ratio=0.75),
@@ -69,7 +69,7 @@ def descriptors() -> Recipe:
     `descriptors_seen` (5 % hidden) is the twin that tells how much of a gain is owed to which.
     """
     return Recipe(
-        view=View(frame_px=(192, 256), crop_px=(64, 128), area=(0.1, 0.6), jitter=0.2),
+        view=Frames(frame_px=(192, 256), crop_px=(64, 128), area=(0.1, 0.6), jitter=0.2),
         normalise=PerFrame(),
         unit=Patches(size=(8, 8)),
         mask=Random(ratio=0.75),
@@ -98,7 +98,7 @@ def signs() -> Recipe:
     """MAE on small crops with one class each (traffic signs by track)."""
     return replace(
         mae(),
-        view=View(frame_px=(32, 32), area=(0.4, 1.0), flip=False, position="crop"),
+        view=Frames(frame_px=(32, 32), area=(0.4, 1.0), flip=False, position="crop"),
         unit=Patches(size=(4, 4)),
         model=MaskedAutoencoder(
             encoder=ViT(width=192, depth=6, heads=3, class_token=True, stem=LinearStem()),
@@ -127,7 +127,7 @@ def thumbnails() -> Recipe:
     """Descriptors on 32 x 32 images such as CIFAR-10: a sanity run."""
     return replace(
         signs_descriptors(),
-        view=View(frame_px=(32, 32), area=(0.4, 1.0), flip=True, position="crop"),
+        view=Frames(frame_px=(32, 32), area=(0.4, 1.0), flip=True, position="crop"),
         probes=(Classify(name="class", few_logs=()),),
     )
 
@@ -136,6 +136,6 @@ def thumbnails_mae() -> Recipe:
     """The published masked autoencoder on the same images."""
     return replace(
         signs(),
-        view=View(frame_px=(32, 32), area=(0.4, 1.0), flip=True, position="crop"),
+        view=Frames(frame_px=(32, 32), area=(0.4, 1.0), flip=True, position="crop"),
         probes=(Classify(name="class", few_logs=()),),
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from torch import Tensor
 
-from unseen.data.clips import ClipSource
 from unseen.data.splits import load_split
 from unseen.data.store import Store
 from unseen.errors import UnseenError
@@ -55,7 +55,7 @@ def judge(
         features |= dict(zip(FLOORS, floors, strict=True))
     result = evaluate(
         features,
-        ClipSource(store, store.log_ids(), recipe.view, cache_mb=recipe.training.cache_mb),
+        recipe.view.open(store, store.log_ids(), seed=0, log_power=0.0, cache_mb=recipe.training.cache_mb),
         recipe.probes,
         split=roles(store, split, manifest, trained_on),
         lineage=trained_on,
@@ -104,7 +104,7 @@ def random_twin(recipe: Recipe, store: Store, logs: list[str]) -> FrozenEncoder:
     """The same encoder, never trained, from another seed; a whitening stem still sees the data, as in training."""
     model = build(recipe, open_source(recipe, store, logs), seed=recipe.training.seed + 1)
     encoder = cast(VisionTransformer, model.encoder)
-    return FrozenEncoder(encoder, recipe.unit, recipe.normalise, recipe.view.frame_px)
+    return FrozenEncoder(encoder, recipe.unit, recipe.normalise, recipe.view)
 
 
 def embed_store(run: Path, data: Path, out: Path, *, trust: tuple[str, ...] = (), batch: int = 32) -> dict[str, Any]:
@@ -115,11 +115,12 @@ def embed_store(run: Path, data: Path, out: Path, *, trust: tuple[str, ...] = ()
     recipe, device = read_recipe(run / "recipe.json", trust), default_device()
     encoder = load_encoder(run, trust=trust).to(device)
     store = Store.open(data)
-    source = ClipSource(store, store.log_ids(), recipe.view, cache_mb=0)
+    source = recipe.view.open(store, store.log_ids(), seed=0, log_power=0.0, cache_mb=0)
     parts = []
     for start in range(0, len(source), batch):
         clip = source.frames(range(start, min(start + batch, len(source))))
-        parts.append(encoder(clip["image"].to(device)).pooled.cpu().numpy())
+        raw = source.raw(clip)
+        parts.append(encoder(raw.to(device) if isinstance(raw, Tensor) else raw).pooled.cpu().numpy())
     pooled = np.concatenate(parts)
     table = pa.table(
         {

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from unseen.contract import MaskPolicy, ModelSpec, Unit
-from unseen.data.views import View
+from unseen.contract import Corruption, MaskPolicy, ModelSpec, Unit
+from unseen.data.source import View
 from unseen.evaluate.probes import Probe
 from unseen.systems.objective import Objective, Term
 from unseen.train.training import Training
@@ -12,17 +12,23 @@ from unseen.units.normalise import Normalise
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    view: View  # how a frame becomes a training image
-    normalise: Normalise  # how its pixels become numbers
+    view: View  # how logs become samples
+    normalise: Normalise | None  # how pixels become numbers; None: the content is no image
     unit: Unit  # what can be hidden
     mask: MaskPolicy  # which of it is hidden
     targets: dict[str, Term]  # what is predicted there, and what each loss counts
     model: ModelSpec
     training: Training
+    corruption: Corruption | None = None  # what of the hidden units the model reads all the same
     decode: float = 1.0  # share of the hidden units that is predicted in a step
     probes: tuple[Probe, ...] = ()  # what the encoder will be judged by: fixed and hashed before training
 
     def objective(self) -> Objective:
         return Objective(
-            normalise=self.normalise, unit=self.unit, mask=self.mask, targets=self.targets, decode=self.decode
+            normalise=self.normalise,
+            unit=self.unit,
+            mask=self.mask,
+            targets=self.targets,
+            corruption=self.corruption,
+            decode=self.decode,
         )

@@ -6,7 +6,7 @@ table are these functions; `unseen evaluate RUN --against ...` puts their runs s
 
 from dataclasses import replace
 
-from unseen.data.views import View
+from unseen.data.views import Frames
 from unseen.evaluate.probes import Dense
 from unseen.masks import Random
 from unseen.models import InPlace, LinearStem, MaskedAutoencoder, SelfAttention, ViT, WhitenedStem
@@ -26,7 +26,7 @@ def road_mae() -> Recipe:
     """The published masked autoencoder at this size: linear stem, class token, normalised pixels, all decoded."""
     return replace(
         mae(),
-        view=View(frame_px=(192, 256), crop_px=(64, 128), area=(0.1, 0.6)),
+        view=Frames(frame_px=(192, 256), crop_px=(64, 128), area=(0.1, 0.6)),
         model=MaskedAutoencoder(
             encoder=ViT(width=192, depth=6, heads=3, class_token=True, stem=LinearStem()),
             predictor=SelfAttention(width=96, depth=2, heads=3),

@@ -16,7 +16,7 @@ from torch import nn
 
 from unseen.codec import to_json
 from unseen.contract import Clip, MaskedModel, Shapes
-from unseen.data.clips import ClipSource
+from unseen.data.source import LogSource
 from unseen.data.splits import load_split
 from unseen.data.store import Store
 from unseen.errors import UnseenError
@@ -58,7 +58,7 @@ def start(
         out.mkdir(parents=True, exist_ok=True)
         write_recipe(recipe, out / "recipe.json")
         record(out, recipe, store, logs, splits, source, init)
-    return train(out, recipe, source, model)
+    return train(out, recipe, store, source, model)
 
 
 def go_on(run: Path, *, data: Path | None, trust: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def go_on(run: Path, *, data: Path | None, trust: tuple[str, ...] = ()) -> dict[
     manifest = read_manifest(run)
     store = open_store(manifest, data, f"unseen resume {run}")
     source = open_source(recipe, store, manifest["logs"])
-    return train(run, recipe, source, build(recipe, source))
+    return train(run, recipe, store, source, build(recipe, source))
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def open_store(manifest: dict[str, Any], data: Path | None, command: str) -> Sto
         raise UnseenError(error.what, error.rule, remedy) from error
 
 
-def train(run: Path, recipe: Recipe, source: ClipSource, model: MaskedModel) -> dict[str, Any]:
+def train(run: Path, recipe: Recipe, store: Store, source: LogSource, model: MaskedModel) -> dict[str, Any]:
     result = fit(
         run=run,
         model=model,
@@ -97,11 +97,11 @@ def train(run: Path, recipe: Recipe, source: ClipSource, model: MaskedModel) -> 
         training=recipe.training,
         source=source,
         monitor=monitor_clip(source, recipe.training.monitor_samples),
-        class_names=source.store.classes("seg").names if source.store.has_classes("seg") else (),
+        class_names=store.classes("seg").names if store.has_classes("seg") else (),
     )
     if result.finished and first_process():
         lineage = json.loads((run / "lineage.json").read_text())
-        save_encoder(run, model, recipe.unit, recipe.normalise, recipe.view.frame_px, lineage=lineage)
+        save_encoder(run, model, recipe.unit, recipe.normalise, recipe.view, lineage=lineage)
         print(f"{run}: {result.step} of {result.steps} steps, its encoder is written", file=sys.stderr)
     return {"run": str(run), **result.summary()}
 
@@ -118,14 +118,12 @@ def training_logs(store: Store, split: str | None) -> tuple[list[str], dict[str,
     return roles.logs("train"), asdict(roles)
 
 
-def open_source(recipe: Recipe, store: Store, logs: list[str]) -> ClipSource:
+def open_source(recipe: Recipe, store: Store, logs: list[str]) -> LogSource:
     training = recipe.training
-    return ClipSource(
-        store, logs, recipe.view, seed=training.seed, log_power=training.log_power, cache_mb=training.cache_mb
-    )
+    return recipe.view.open(store, logs, seed=training.seed, log_power=training.log_power, cache_mb=training.cache_mb)
 
 
-def build(recipe: Recipe, source: ClipSource, seed: int | None = None) -> MaskedModel:
+def build(recipe: Recipe, source: LogSource, seed: int | None = None) -> MaskedModel:
     """The recipe's model with keyed initial weights, its stem fitted to units of the source where it wants that."""
     objective = recipe.objective()
     few = source.batch(np.arange(min(2, len(source))))
@@ -139,7 +137,7 @@ def shapes_of(objective: Objective, clip: Clip) -> Shapes:
     return objective.shapes(objective.batch(clip, sample_keys(clip, 0, 0)))
 
 
-def calibrate(model: nn.Module, objective: Objective, source: ClipSource) -> None:
+def calibrate(model: nn.Module, objective: Objective, source: LogSource) -> None:
     """Show units of training crops to every part that fits statistics to data (a whitening stem)."""
     parts: list[Any] = [part for part in model.modules() if hasattr(part, "calibrate")]
     if not parts:
@@ -150,7 +148,7 @@ def calibrate(model: nn.Module, objective: Objective, source: ClipSource) -> Non
         part.calibrate(values.flatten(0, 1))
 
 
-def monitor_clip(source: ClipSource, samples: int) -> Clip:
+def monitor_clip(source: LogSource, samples: int) -> Clip:
     """Frames spread evenly over the training logs, with the frame before and the labels where there are any."""
     index = np.linspace(0, len(source) - 1, min(samples, len(source))).round().astype(int)
     return source.frames(index, previous=True, labels=True)
@@ -162,7 +160,7 @@ def record(
     store: Store,
     logs: list[str],
     split: dict[str, Any] | None,
-    source: ClipSource,
+    source: LogSource,
     init: Path | None,
 ) -> None:
     """Write what the run is, on what and from what, before the first step: so it cannot be fitted to the result."""

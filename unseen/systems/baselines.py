@@ -19,9 +19,12 @@ def baselines(objective: Objective, batch: MaskedBatch, clip: Clip) -> dict[str,
     null: zeros. mean: the mean target of the visible units of the batch. neighbour: the targets of the four nearest
     visible units of the same sample (a visible unit is no neighbour of itself), weighted by inverse distance.
     previous: the same place one frame before, where the clip brings it; the clip is raw, as the data room gave it.
-    Units are weighted as in training. Targets that are class ids, not numbers, do not appear.
+    Units are weighted as in training. For class ids the same hold of probabilities, smoothed by one part in
+    a hundred: null says that every class is as likely, mean how often each is visible, neighbour what lies near.
     """
-    names = [name for name, target in batch.target.items() if target.is_floating_point()]
+    names = list(batch.target)
+    classes = {name: objective.target(name).prediction(batch.target[name]) for name in names}
+    asked, batch = batch, batch._replace(target={n: as_numbers(batch.target[n], classes[n]) for n in names})
     truth = {name: pack(batch.target[name], batch.target_mask[name]) for name in names}
     predictions = {
         "null": {name: torch.zeros_like(truth[name]) for name in names},
@@ -30,13 +33,31 @@ def baselines(objective: Objective, batch: MaskedBatch, clip: Clip) -> dict[str,
     }
     if "previous" in clip:
         predictions["previous"] = previous(objective, batch, clip, names)
-    weights = unit_weights(batch)
+    for name in names:
+        if not asked.target[name].is_floating_point():
+            for baseline in ("mean", "neighbour"):
+                predictions[baseline][name] = log_share(predictions[baseline][name])
+            predictions.get("previous", {}).pop(name, None)
+    weights, batch = unit_weights(asked), asked
     table: dict[str, dict[str, float]] = {name: {} for name in names}
     for baseline, prediction in predictions.items():
         for name, loss in objective.losses(prediction, batch).items():
             weight = weights[name]
             table[name][baseline] = float((loss * weight).sum() / weight.sum().clamp(min=1e-12))
     return table
+
+
+def as_numbers(target: Tensor, prediction: tuple[int, ...] | None) -> Float[Tensor, "B N *T"]:
+    """A target as numbers that may be averaged: class ids [B, N] become one-hot [B, N, V]."""
+    if target.is_floating_point() or prediction is None:
+        return target
+    return torch.nn.functional.one_hot(target.clamp(min=0), prediction[0]).float()
+
+
+def log_share(share: Float[Tensor, "B K V"]) -> Float[Tensor, "B K V"]:
+    """Logits of a share per class, of which a hundredth is given to all classes alike."""
+    total = share.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+    return (0.99 * share / total + 0.01 / share.shape[-1]).log()
 
 
 def visible_mean(batch: MaskedBatch, name: str) -> Float[Tensor, "*T"]:

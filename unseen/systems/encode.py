@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unseen.codec import from_json, to_json
 from unseen.contract import Clip, MaskedModel, Output, Shapes, Unit
+from unseen.data.source import View
 from unseen.errors import UnseenError
 from unseen.files import write_whole
 from unseen.models.in_place import ForeignEncoder
@@ -19,100 +20,69 @@ from unseen.models.layouts import read_state
 from unseen.models.vit import VisionTransformer
 from unseen.units.normalise import Normalise, apply
 
-FORMAT, VERSION = "unseen-encoder", 1
+FORMAT, VERSION = "unseen-encoder", 2
 
 
 class Features(NamedTuple):
-    pooled: Float[Tensor, "B D"]  # the mean over units
+    pooled: Float[Tensor, "B D"]  # the mean over units that exist
     units: Float[Tensor, "B N D"]
-    grid: tuple[int, int]  # rows, columns of the units (for a user's backbone: of its feature map)
+    grid: tuple[int, ...] | None  # rows, columns of the units (for a user's backbone: of its feature map)
 
 
 class FrozenEncoder(nn.Module):
-    """A copy of an encoder with all that it needs to read raw images: cut, normalisation, and the frame it was taught.
+    """A copy of an encoder with all that it needs to read raw content: view, normalisation, cut.
 
     Any image that the patch divides may come, square or not: its positions are scaled so that it spans the nominal
-    frame, `frame_px` (H, W). With `layers`, the features of those blocks side by side.
+    frame of the view. With `layers`, the features of those blocks side by side.
     """
 
     def __init__(
         self,
         encoder: VisionTransformer | ForeignEncoder,
         unit: Unit,
-        normalise: Normalise,
-        frame_px: tuple[int, int],
+        normalise: Normalise | None,
+        view: View,
         layers: tuple[int, ...] | None = None,
     ):
         super().__init__()
         if layers is not None and isinstance(encoder, ForeignEncoder):
             raise UnseenError("layers of a user's backbone", "only the package's ViT gives single layers")
         self.encoder = copy.deepcopy(encoder).requires_grad_(False)
-        self.unit, self.normalise, self.layers = unit, normalise, layers
-        self.frame_px = (int(frame_px[0]), int(frame_px[1]))
+        self.unit, self.normalise, self.view, self.layers = unit, normalise, view, layers
         self.eval()
 
     @torch.no_grad()
-    def forward(self, image: Shaped[Tensor, "B C H W"]) -> Features:
-        """Features of uint8 or uint16 images."""
-        self._check(image)
-        frame = torch.tensor([[0.0, 0.0, *self.frame_px]], device=image.device)
-        clip = apply(self.normalise, Clip(image=image, region_px=frame))
+    def forward(self, raw: Any) -> Features:
+        """Features of what the view takes: images [B, C, H, W] as they were decoded, say."""
+        return self.read(self.view.present(raw))
+
+    def read(self, clip: Clip) -> Features:
+        """Features of a clip that is not normalised yet; gradients pass where the encoder wants them."""
+        clip = apply(self.normalise, clip)
         if isinstance(self.encoder, ForeignEncoder):
             features = self.encoder(clip["image"])
-            units, grid = features.flatten(2).transpose(1, 2), features.shape[2:]
-        else:
-            values, places = self.unit.cut(clip)
-            centre = places.centre.expand(image.shape[0], -1, -1)
-            tokens = self.encoder(values, centre, None, self.layers)
-            tokens = torch.cat(tokens, dim=-1) if isinstance(tokens, list) else tokens
-            units, grid = tokens[:, tokens.shape[1] - values.shape[1] :], places.grid
-        return Features(units.mean(dim=1), units, (int(grid[0]), int(grid[1])))
+            units, grid = features.flatten(2).transpose(1, 2), tuple(features.shape[2:])
+            return Features(units.mean(dim=1), units, grid)
+        values, places = self.unit.cut(clip)
+        centre = places.centre.expand(values.shape[0], -1, -1)
+        # an exported encoder reads whole images, and the tracer knows no values
+        live = None if torch.compiler.is_exporting() or bool(places.valid.all()) else places.valid
+        tokens = self.encoder(values, centre, live, self.layers)
+        tokens = torch.cat(tokens, dim=-1) if isinstance(tokens, list) else tokens
+        units = tokens[:, tokens.shape[1] - values.shape[1] :]
+        return Features(mean_of(units, live), units, places.grid)
 
     def train(self, mode: bool = True) -> "FrozenEncoder":
         """Stay in evaluation mode, also when a model around it trains."""
         return super().train(False)
-
-    def _check(self, image: Any) -> None:
-        if not isinstance(image, Tensor):
-            raise UnseenError(
-                f"the image is a {type(image).__module__}.{type(image).__qualname__}",
-                "a torch.Tensor [B, C, H, W] is expected",
-                "for a numpy array [H, W, C]: torch.from_numpy(image).permute(2, 0, 1)[None]",
-            )
-        if image.ndim != 4:
-            raise UnseenError(
-                f"the image has shape {tuple(image.shape)}",
-                "a batch [B, C, H, W] is expected",
-                "a single image [C, H, W] becomes one by image[None]" if image.ndim == 3 else "",
-            )
-        if min(image.shape[2:]) < 1:
-            raise UnseenError(
-                f"the image has shape {tuple(image.shape)}: no pixel at all",
-                "features are made of at least one patch",
-                "leave empty images out",
-            )
-        if image.dtype not in (torch.uint8, torch.uint16):
-            raise UnseenError(
-                f"the image is {image.dtype}",
-                "raw uint8 or uint16 is expected: the encoder brings its own normalisation",
-                "pass the image as it was decoded",
-            )
-        expected, got = self.encoder.unit[-1], image.shape[1]
-        if got != expected:
-            remedy = {(1, 3): "repeat it: image.expand(-1, 3, -1, -1)", (3, 1): "convert it to grey first"}
-            raise UnseenError(
-                f"the image has {got} channels",
-                f"the encoder was trained on {expected}",
-                remedy.get((got, expected), "choose the channels it was trained on"),
-            )
 
 
 def save_encoder(
     folder: Path,
     model: MaskedModel,
     unit: Unit,
-    normalise: Normalise,
-    frame_px: tuple[int, int],
+    normalise: Normalise | None,
+    view: View,
     *,
     lineage: dict[str, Any] | None = None,
 ) -> None:
@@ -131,7 +101,7 @@ def save_encoder(
         "unit": to_json(unit),
         "normalise": to_json(normalise),
         "shapes": {"unit": shapes.unit, "spacing": shapes.spacing, "grid": shapes.grid},
-        "frame_px": list(frame_px),
+        "view": to_json(view),
         "pixel_order": "a unit holds (row, column, channel); patch_embed.proj.weight holds (channel, row, column)",
         "lineage": lineage or {},
     }
@@ -154,7 +124,7 @@ def load_encoder(
     encoder = spec.build(shapes) if hasattr(spec, "stem") else ForeignEncoder(spec, shapes)
     _load_exactly(encoder, state, path)
     unit, normalise = from_json(card["unit"], trust=trust), from_json(card["normalise"], trust=trust)
-    return FrozenEncoder(encoder, unit, normalise, tuple(card["frame_px"]), layers)
+    return FrozenEncoder(encoder, unit, normalise, from_json(card["view"], trust=trust), layers)
 
 
 def read_encoder(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -181,6 +151,13 @@ def shapes_of(card: dict[str, Any]) -> Shapes:
     grid = None if told["grid"] is None else tuple(told["grid"])
     outputs: dict[str, Output] = {}
     return Shapes(tuple(told["unit"]), tuple(told["spacing"]), grid, outputs)
+
+
+def mean_of(units: Float[Tensor, "B N D"], live: Bool[Tensor, "B N"] | None) -> Float[Tensor, "B D"]:
+    """The mean over units that exist."""
+    if live is None:
+        return units.mean(dim=1)
+    return (units * live[..., None]).sum(dim=1) / live.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def _load_exactly(module: nn.Module, state: dict[str, Tensor], path: Path | str) -> None:

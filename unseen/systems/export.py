@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unseen.codec import to_json
+from unseen.data.views import Frames
 from unseen.errors import UnseenError
 from unseen.models.layouts.official import to_timm
 from unseen.models.layouts.transformers import from_official_names, vit_config
@@ -148,11 +149,11 @@ def _write_onnx(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
 
 def _sizes(frozen: FrozenEncoder) -> list[tuple[int, int]]:
     """Image sizes that the exported file is checked at: the nominal frame, and for a ViT two others."""
-    height, width = frozen.frame_px
+    height, width = _frame_px(frozen)
     if not isinstance(frozen.encoder, VisionTransformer):
         return [(height, width)] * 3
     rows, columns = (  # what the tracer made constant stays
-        patch if side > patch else 0 for side, patch in zip(frozen.frame_px, frozen.encoder.unit[:2], strict=True)
+        patch if side > patch else 0 for side, patch in zip(_frame_px(frozen), frozen.encoder.unit[:2], strict=True)
     )
     return [(height, width), (height + rows, width), (height + 2 * rows, width + columns)]
 
@@ -163,7 +164,7 @@ def _dimensions(frozen: FrozenEncoder) -> dict[int, Any]:
     if isinstance(frozen.encoder, VisionTransformer):
         for axis, name in ((0, "rows"), (1, "columns")):
             patch = frozen.encoder.unit[axis]
-            if frozen.frame_px[axis] > patch:  # of a single row the tracer makes a constant
+            if _frame_px(frozen)[axis] > patch:  # of a single row the tracer makes a constant
                 dynamic[2 + axis] = patch * torch.export.Dim(name, min=2)
     return dynamic
 
@@ -190,10 +191,19 @@ def _vit(frozen: FrozenEncoder) -> tuple[VisionTransformer, tuple[int, int], tup
     if not isinstance(frozen.unit, Patches):
         raise UnseenError(f"units are {type(frozen.unit).__name__}", "a ViT elsewhere cuts patches", "export to onnx")
     rows, columns, channels = encoder.unit
-    return encoder, (frozen.frame_px[0] // rows, frozen.frame_px[1] // columns), (rows, columns, channels)
+    return encoder, (_frame_px(frozen)[0] // rows, _frame_px(frozen)[1] // columns), (rows, columns, channels)
 
 
-def _statistics(normalise: Normalise) -> dict[str, list[float]]:
+def _frame_px(frozen: FrozenEncoder) -> tuple[int, int]:
+    """Height and width of the frame that the encoder was taught on."""
+    if not isinstance(frozen.view, Frames):
+        raise UnseenError(
+            f"the encoder reads {type(frozen.view).__name__}", "this export is for encoders of single frames"
+        )
+    return frozen.view.frame_px
+
+
+def _statistics(normalise: Normalise | None) -> dict[str, list[float]]:
     """Constants of the normalisation; empty where it depends on the image, and unseen.json says how."""
     return {"mean": list(normalise.mean), "std": list(normalise.std)} if isinstance(normalise, Fixed) else {}
 
@@ -203,7 +213,7 @@ def _card(frozen: FrozenEncoder, to: str) -> dict[str, Any]:
         "format": f"unseen-export-{to}",
         "normalise": to_json(frozen.normalise),
         "unit": to_json(frozen.unit),
-        "frame_px": list(frozen.frame_px),
+        "frame_px": list(_frame_px(frozen)),
     }
 
 

@@ -1,15 +1,18 @@
 """The objective: clip -> MaskedBatch -> loss per unit. The same lines for every modality and every system."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from unseen.contract import (
+    Bound,
     Clip,
+    Corruption,
+    Mask,
     MaskedBatch,
     MaskedModel,
     MaskPolicy,
@@ -18,6 +21,7 @@ from unseen.contract import (
     Shapes,
     Target,
     Unit,
+    Units,
     walk,
 )
 from unseen.errors import UnseenError
@@ -25,6 +29,7 @@ from unseen.packing import pack
 from unseen.randomness import keys, uniform
 from unseen.units.normalise import Normalise, apply
 
+WITHHELD = ("weight", "inclusion")  # of the metadata: made of content, or of what only the policy knows
 VISIBLE = ".visible"  # suffix of the loss that a target takes on visible units: logged apart from completion
 
 
@@ -39,10 +44,11 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    normalise: Normalise
+    normalise: Normalise | None  # None: the content is no image
     unit: Unit
     mask: MaskPolicy
     targets: dict[str, Term]
+    corruption: Corruption | None = None  # None: hidden units are not read, visible ones as they are
     decode: float = 1.0  # share of the hidden units that is predicted: a uniform sample, so the mean stays unbiased
 
     def __post_init__(self) -> None:
@@ -59,14 +65,16 @@ class Objective:
             raise UnseenError("no target weighs anything", "an objective has at least one loss", "raise a weight")
 
     def batch(self, clip: Clip, key: Int64[Tensor, "B"]) -> MaskedBatch:
-        """Normalise, cut, mask and make the targets of a clip; `key` is one random key per sample."""
+        """Normalise, cut, mask, make the targets and corrupt; `key` is one random key per sample."""
         clip = apply(self.normalise, clip)
         values, units = self.unit.cut(clip)
         metadata = Metadata(centre=units.centre, valid=units.valid, grid=units.grid)
         for name in ("log_id", "timestamp_ns"):
             if name in clip:
                 metadata[name] = clip[name]
-        mask = self.mask(units, key, metadata)
+        mask = masked(self.mask, units, key, metadata)
+        if mask.inclusion is not None:
+            metadata["inclusion"] = mask.inclusion
         hidden = sample(mask.target, self.decode, key)
         target: dict[str, Tensor] = {}
         target_mask: dict[str, Tensor] = {}
@@ -79,12 +87,14 @@ class Objective:
                 target |= dict.fromkeys(places, term.target.make(values, units, clip))
                 target_mask |= places
                 metadata["weight"] |= dict.fromkeys(places, term.target.weight(values, units, clip))
+        if self.corruption is not None:
+            values, mask = self.corruption(values, mask, key)
         return MaskedBatch(values, mask.visible, target, target_mask, metadata)
 
     def shapes(self, batch: MaskedBatch) -> Shapes:
         """What a model must know to be built for batches like this one."""
         outputs = {
-            name: Output(tuple(value.shape[2:]), "visible" if name.endswith(VISIBLE) else "hidden")
+            name: Output(self.target(name).prediction(value), "visible" if name.endswith(VISIBLE) else "hidden")
             for name, value in batch.target.items()
         }
         return Shapes(tuple(batch.input.shape[2:]), tuple(self.unit.spacing), batch.metadata["grid"], outputs)
@@ -98,16 +108,41 @@ class Objective:
     def losses(self, prediction: dict[str, Tensor], batch: MaskedBatch) -> dict[str, Float[Tensor, "B K"]]:
         """The loss of every predicted unit, unreduced; padding is zero."""
         truth = walk(pack, batch.target, batch.target_mask)
-        return {
-            name: self.targets[name.removesuffix(VISIBLE)].target.loss(value, truth[name])
-            for name, value in prediction.items()
+        return {name: self.target(name).loss(value, truth[name]) for name, value in prediction.items()}
+
+    def target(self, name: str) -> Target:
+        """The target behind a loss, on hidden or on visible units."""
+        return self.targets[name.removesuffix(VISIBLE)].target
+
+    @property
+    def read_and_scored(self) -> frozenset[str]:
+        """The losses whose units the model may also read: those on visible units, and all under a corruption."""
+        every = frozenset(self.weights())
+        return every if self.corruption is not None else frozenset(name for name in every if name.endswith(VISIBLE))
+
+    def bind(self, model: MaskedModel) -> "Objective":
+        """The same objective, in which every target that a network makes has that network."""
+        bound = {
+            name: replace(term, target=term.target.bind(model)) if hasattr(term.target, "bind") else term
+            for name, term in self.targets.items()
         }
+        return replace(self, targets=bound)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks of bound targets, by target name."""
+        return {name: term.target.network for name, term in self.targets.items() if isinstance(term.target, Bound)}
+
+    def follow(self, model: MaskedModel, done: float) -> None:
+        """After a step of the optimiser, of which share `done` is behind: let those networks follow the model."""
+        for term in self.targets.values():
+            if isinstance(term.target, Bound):
+                term.target.follow(model, done)
 
 
 def predict(model: MaskedModel, batch: MaskedBatch) -> dict[str, Tensor]:
     """Give the model the visible units, and nothing else of the content: weights are made of hidden units too."""
     x_visible = walk(pack, batch.input, batch.visible_mask)
-    known: Any = {name: value for name, value in batch.metadata.items() if name != "weight"}
+    known: Any = {name: value for name, value in batch.metadata.items() if name not in WITHHELD}
     return model(x_visible, batch.visible_mask, batch.target_mask, Metadata(**known))
 
 
@@ -123,6 +158,15 @@ def total(
     factor = objective.weights()
     parts = [factor[name] * (loss * counted[name]).sum() / sums[name].clamp(min=1e-12) for name, loss in losses.items()]
     return torch.stack(parts).sum()
+
+
+def masked(policy: MaskPolicy, units: Units, key: Int64[Tensor, "B"], metadata: Metadata) -> Mask:
+    """What a policy chooses among the units that may be hidden; those of importance 0 are always visible."""
+    if bool((units.importance > 0).all()):
+        return policy(units, key, metadata)
+    eligible = units.valid & (units.importance > 0)
+    mask = policy(units._replace(valid=eligible), key, metadata)
+    return mask._replace(visible=mask.visible | (units.valid & ~eligible))
 
 
 def sample(mask: Bool[Tensor, "B N"], share: float, key: Int64[Tensor, "B"]) -> Bool[Tensor, "B N"]:

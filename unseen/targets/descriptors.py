@@ -64,6 +64,10 @@ class Descriptors:
         """1 where the unit exists: that a patch is flat is worth knowing, and no division blows its noise up."""
         return units.valid.to(values.dtype)
 
+    def prediction(self, target: Shaped[Tensor, "B N *T"]) -> tuple[int, ...]:
+        """The shape of a unit's target itself."""
+        return tuple(target.shape[2:])
+
     def loss(self, prediction: Shaped[Tensor, "B K D"], target: Float[Tensor, "B K D"]) -> Float[Tensor, "B K"]:
         """Squared error (or smooth L1), averaged over the numbers of each unit; every scale counts the same."""
         return distance(prediction, target, self.error)

@@ -38,6 +38,10 @@ class Hog:
         """1 where the unit exists and has texture, else 0."""
         return textured(values, self.flat_std, units.valid)
 
+    def prediction(self, target: Shaped[Tensor, "B N *T"]) -> tuple[int, ...]:
+        """The shape of a unit's target itself."""
+        return tuple(target.shape[2:])
+
     def loss(self, prediction: Shaped[Tensor, "B K D"], target: Float[Tensor, "B K D"]) -> Float[Tensor, "B K"]:
         """Squared error, averaged over the numbers of each unit."""
         return distance(prediction, target, "l2")

@@ -48,6 +48,10 @@ class Pixels:
             return units.valid.to(values.dtype)
         return textured(values, self.flat_std, units.valid, each_channel=self.normalise == "channel")
 
+    def prediction(self, target: Shaped[Tensor, "B N *T"]) -> tuple[int, ...]:
+        """The shape of a unit's target itself."""
+        return tuple(target.shape[2:])
+
     def loss(self, prediction: Shaped[Tensor, "B K *P"], target: Float[Tensor, "B K *P"]) -> Float[Tensor, "B K"]:
         """Squared (or absolute) error, averaged over the values of each unit."""
         return distance(prediction, target, self.error)

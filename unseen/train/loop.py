@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unseen.contract import Clip, MaskedBatch, MaskedModel, check, walk
-from unseen.data.clips import ClipSource
+from unseen.contract import Clip, MaskedBatch, MaskedModel, Source, check, walk
 from unseen.data.loader import prefetch
 from unseen.data.order import positions
 from unseen.errors import UnseenError
-from unseen.systems.objective import VISIBLE, Objective, predict, sample_keys, total, unit_weights
+from unseen.systems.objective import Objective, predict, sample_keys, total, unit_weights
 from unseen.train import checkpoint
 from unseen.train.allocator import keep_freed_memory
 from unseen.train.distributed import Ranks, join, to_device
@@ -75,7 +74,7 @@ def fit(
     model: MaskedModel,
     objective: Objective,
     training: Training,
-    source: ClipSource,
+    source: Source,
     monitor: Clip | None = None,
     class_names: tuple[str, ...] = (),
     device: torch.device | str | None = None,
@@ -97,7 +96,7 @@ def fit(
             return loop.result(None)
         with closing(Record(run, done, training.steps, console, ranks.writes)) as record:
             watched = monitor if ranks.writes else None
-            watch = Monitor(objective, watched, training.seed, class_names, ranks.device) if watched else None
+            watch = Monitor(loop.objective, watched, training.seed, class_names, ranks.device) if watched else None
             if done is None:
                 loop.watch(watch, record)
                 loop.save(record)
@@ -108,10 +107,11 @@ class Loop:
     """A model on its way through a run."""
 
     def __init__(
-        self, run: Path, model: MaskedModel, objective: Objective, training: Training, source: ClipSource, ranks: Ranks
+        self, run: Path, model: MaskedModel, objective: Objective, training: Training, source: Source, ranks: Ranks
     ):
-        self.run, self.objective, self.training, self.source, self.ranks = run, objective, training, source, ranks
+        self.run, self.training, self.source, self.ranks = run, training, source, ranks
         self.model = model.to(ranks.device).train()
+        self.objective = objective.bind(self.model)
         recompute_blocks(self.model, training.recompute)
         self.named = trainable(self.model)
         self.optimisers = training.optimiser.build(self.named)
@@ -131,6 +131,8 @@ class Loop:
         if self.ranks.writes:
             checkpoint.tidy(self.run, self.training.keep)
         self.model.load_state_dict(checkpoint.load_tensors(path, "model", self.ranks.device))
+        for name, network in self.objective.networks().items():
+            network.load_state_dict(checkpoint.load_tensors(path, f"target-{name}", self.ranks.device))
         tensors = checkpoint.load_tensors(path, "optimiser", self.ranks.device)
         checkpoint.restore_optimisers(self.optimisers, self.named, tensors)
         self.step, self.seconds, self.precision = state["step"], state["seconds"], state["precision"]
@@ -215,6 +217,7 @@ class Loop:
         for optimiser in self.optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
+        self.objective.follow(self.model, (self.step + 1) / self.training.steps)
         return measured
 
     def losses(self, batch: MaskedBatch) -> dict[str, Tensor]:
@@ -231,10 +234,9 @@ class Loop:
         return Measured(sum(weights[name] * loss for name, loss in losses.items()), losses, norm, bool(stops > 0))
 
     def check(self, batches: list[MaskedBatch]) -> None:
-        on_visible = frozenset(name for name in self.names if name.endswith(VISIBLE))
         try:
             for batch in batches:
-                check(batch, on_visible)
+                check(batch, self.objective.read_and_scored)
         except ValueError as error:
             raise UnseenError(
                 f"step {self.step + 1}: {error}", "a batch keeps the contract", "change mask or unit"
@@ -285,7 +287,7 @@ class Loop:
         tensors = {
             "model": self.model.state_dict(),
             "optimiser": checkpoint.optimiser_tensors(self.optimisers, self.named),
-        }
+        } | {f"target-{name}": network.state_dict() for name, network in self.objective.networks().items()}
         state = {**self.identity, "precision": self.precision, "seconds": self.seconds, "torch": torch.__version__}
         checkpoint.save(self.run, self.step, tensors, state, self.training.keep)
 

@@ -30,16 +30,23 @@ class Monitor:
     def __init__(self, objective: Objective, clip: Clip, seed: int, class_names: tuple[str, ...], device: torch.device):
         self.objective, self.seed, self.class_names = replace(objective, decode=1.0), seed, class_names
         self.clips = [to_device(part, device) for part in chunks(clip, CHUNK)]
-        self.batches = [self.objective.batch(part, sample_keys(part, seed, 0, "monitor")) for part in self.clips]
-        self.floors = self._floors()
+        self._make()
         self.shares = {
             "visible_share": share([batch.visible_mask for batch in self.batches]),
             "target_share": share([hidden_mask(batch) for batch in self.batches]),
         }
 
     @torch.no_grad()
+    def _make(self) -> None:
+        """The batches and the losses of their floors; made again where a target's network has moved."""
+        self.batches = [self.objective.batch(part, sample_keys(part, self.seed, 0, "monitor")) for part in self.clips]
+        self.floors = self._floors()
+
+    @torch.no_grad()
     def measure(self, model: MaskedModel, precision: str) -> dict[str, Any]:
         """Losses and their floors by name, loss on hidden units by class, shares, effective rank of the features."""
+        if self.objective.networks():
+            self._make()
         errors: dict[str, float] = {}
         units: dict[str, float] = {}
         tally = ClassTally(self.class_names)

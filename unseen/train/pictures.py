@@ -29,14 +29,14 @@ CAPTIONS = {
 def draw(objective: Objective, clip: Clip, batch: MaskedBatch, prediction: dict[str, Tensor], path: Path) -> bool:
     """Write input, masked, prediction (uint8 [K, H, W, 3]) and a caption to `path`; False where no target is pixels."""
     name = next((name for name in prediction if not name.endswith(VISIBLE) and _is_pixels(objective, name)), None)
-    if name is None or not isinstance(objective.unit, Patches):
+    if name is None or not isinstance(objective.unit, Patches) or objective.normalise is None:
         return False
     raw, units = objective.unit.cut(Clip(image=unit_scale(clip["image"])))
     seen = batch.visible_mask[:, :, None, None, None]
-    masked = torch.where(seen, raw, GREY)
     hidden = packing(batch.target_mask[name])
     content = _content(objective, batch, name, prediction[name])
     mean, std = (value[:, None, None, None, :] for value in objective.normalise.statistics(clip))
+    masked = torch.where(seen, batch.input * std + mean, GREY)  # what is read, which a corruption may have changed
     filled = unpack(content * std + mean, hidden, raw.shape[1], raw.new_tensor(GREY))
     filled = torch.where(seen, raw, torch.where(batch.target_mask[name][:, :, None, None, None], filled, GREY))
     stacks = {"input": raw, "masked": masked, "prediction": filled}

@@ -32,7 +32,7 @@ class Fixed:
             raise UnseenError(f"Fixed: mean {self.mean}, std {self.std}", "as many of each, and every std above 0")
 
     def statistics(self, clip: Clip) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
-        image = clip["image"]
+        image = pixels_of(clip)
         if image.shape[1] != len(self.mean):
             raise UnseenError(
                 f"the image has {image.shape[1]} channels but the recipe normalises {len(self.mean)}",
@@ -60,18 +60,27 @@ class PerFrame:
     def statistics(self, clip: Clip) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
         if "frame_mean" in clip and "frame_std" in clip:
             return clip["frame_mean"], clip["frame_std"] + self.eps
-        values = unit_scale(clip["image"])
+        values = unit_scale(pixels_of(clip))
         return values.mean(dim=(2, 3)), values.std(dim=(2, 3), correction=0) + self.eps
 
 
-def apply(normalise: Normalise, clip: Clip) -> Clip:
-    """The clip with its images (and the frames before) as normalised float32."""
+def apply(normalise: Normalise | None, clip: Clip) -> Clip:
+    """The clip with its images and video as normalised float32; as it is without a rule."""
+    if normalise is None:
+        return clip
     mean, std = (value[:, :, None, None] for value in normalise.statistics(clip))
     out = Clip(**clip)
     for name in ("image", "previous"):
         if name in clip:
             out[name] = (unit_scale(clip[name]) - mean) / std
+    if "video" in clip:
+        out["video"] = (unit_scale(clip["video"]) - mean[:, None]) / std[:, None]
     return out
+
+
+def pixels_of(clip: Clip) -> Shaped[Tensor, "B C H W"]:
+    """The pixels that statistics are taken of: the image, or all frames of the video, one below another."""
+    return clip["image"] if "image" in clip else clip["video"].transpose(1, 2).flatten(2, 3)
 
 
 def unit_scale(image: Shaped[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
