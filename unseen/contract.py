@@ -132,8 +132,8 @@ class Corruption(Protocol):
 class Target(Protocol):
     """WHAT is predicted, and its loss per unit, unreduced.
 
-    A target that a network makes has one more method, `bind(model)`: it gives the same target with its network, which
-    may start as a copy of the model's encoder (`Bound`).
+    A target that a network makes has one more method, `bind(model, objective)`: it gives the same target with its
+    network (`Bound`). Until then `make` gives zeros, from which shapes can be told.
     """
 
     suits: ClassVar[str]  # the downstream use that this target serves

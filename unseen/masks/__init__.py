@@ -2,6 +2,7 @@
 
 from unseen.masks.block import Block
 from unseen.masks.grid import Grid
+from unseen.masks.nothing import Nothing
 from unseen.masks.random import Random
 
-__all__ = ["Block", "Grid", "Random"]
+__all__ = ["Block", "Grid", "Nothing", "Random"]

@@ -4,6 +4,7 @@ from unseen.models.in_place import InPlace
 from unseen.models.initialise import initialise
 from unseen.models.masked_autoencoder import MaskedAutoencoder
 from unseen.models.predictors import CrossAttention, SelfAttention
+from unseen.models.quantiser import Quantiser, VectorQuantised
 from unseen.models.stems import ConvStem, LinearStem, WhitenedStem
 from unseen.models.vit import ViT
 
@@ -13,7 +14,9 @@ __all__ = [
     "InPlace",
     "LinearStem",
     "MaskedAutoencoder",
+    "Quantiser",
     "SelfAttention",
+    "VectorQuantised",
     "ViT",
     "WhitenedStem",
     "initialise",

@@ -90,14 +90,16 @@ def training_store(manifest: dict[str, Any], judged: Store) -> Store:
 
 
 def lineage_of(run: Path) -> set[str]:
-    """Every log that a run, or a run that it started from, was trained on."""
-    logs: set[str] = set()
-    lineage: dict[str, Any] | None = _read(run / "lineage.json")
-    while lineage:
-        logs |= set(lineage["pretrained_on"])
-        parent = (lineage.get("init") or {}).get("lineage")
-        lineage = parent if isinstance(parent, dict) else None
-    return logs
+    """Every log that a run, a run that it started from, or a teacher of either was trained on."""
+    return logs_in(_read(run / "lineage.json"))
+
+
+def logs_in(lineage: Any) -> set[str]:
+    """The logs of a lineage and of all that it comes from; nothing where it is unknown."""
+    if not isinstance(lineage, dict):
+        return set()
+    parents = [lineage.get("init") or {}, *lineage.get("teachers", [])]
+    return set(lineage.get("pretrained_on", [])).union(*(logs_in(parent.get("lineage")) for parent in parents))
 
 
 def random_twin(recipe: Recipe, store: Store, logs: list[str]) -> FrozenEncoder:

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,8 @@ def record(
             "split": split,
         },
     )
-    _write(run / "lineage.json", {"pretrained_on": logs, "store_digest": store.digest(), "init": origin(init)})
+    lineage = {"pretrained_on": logs, "store_digest": store.digest(), "init": origin(init)}
+    _write(run / "lineage.json", {**lineage, "teachers": teachers(recipe)})
     _write(run / "env.json", environment())
 
 
@@ -211,6 +212,15 @@ def origin(init: Path | None) -> dict[str, Any] | None:
         return {"run": str(init), "lineage": lineage or "unknown"}
     digest = hashlib.blake2b(init.read_bytes(), digest_size=16).hexdigest() if init.is_file() else None
     return {"file": str(init), "digest": digest, "lineage": "unknown"}
+
+
+def teachers(node: Any) -> list[dict[str, Any]]:
+    """Where every network and vocabulary that a recipe names comes from: nodes with a method `lineage`."""
+    own = [node.lineage()] if hasattr(node, "lineage") else []
+    if is_dataclass(node) and not isinstance(node, type):
+        return own + [found for field in fields(node) for found in teachers(getattr(node, field.name))]
+    parts = node.values() if isinstance(node, dict) else node if isinstance(node, tuple | list) else ()
+    return own + [found for part in parts for found in teachers(part)]
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -17,7 +17,6 @@ from unseen.errors import UnseenError
 from unseen.files import write_whole
 from unseen.models.in_place import ForeignEncoder
 from unseen.models.layouts import read_state
-from unseen.models.vit import VisionTransformer
 from unseen.units.normalise import Normalise, apply
 
 FORMAT, VERSION = "unseen-encoder", 2
@@ -38,7 +37,7 @@ class FrozenEncoder(nn.Module):
 
     def __init__(
         self,
-        encoder: VisionTransformer | ForeignEncoder,
+        encoder: nn.Module,
         unit: Unit,
         normalise: Normalise | None,
         view: View,
@@ -92,12 +91,13 @@ def save_encoder(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     trained: Any = model
-    spec = getattr(trained.spec, "encoder", None) or trained.spec.backbone
+    encoder = getattr(trained.spec, "encoder", None)
     shapes: Shapes = trained.shapes
     card = {
         "format": FORMAT,
         "version": VERSION,
-        "encoder": to_json(spec),
+        "encoder": to_json(encoder or trained.spec.backbone),
+        "backbone": encoder is None,
         "unit": to_json(unit),
         "normalise": to_json(normalise),
         "shapes": {"unit": shapes.unit, "spacing": shapes.spacing, "grid": shapes.grid},
@@ -121,7 +121,7 @@ def load_encoder(
     card, state = read_encoder(path)
     shapes = shapes_of(card)
     spec = from_json(card["encoder"], trust=trust)
-    encoder = spec.build(shapes) if hasattr(spec, "stem") else ForeignEncoder(spec, shapes)
+    encoder = ForeignEncoder(spec, shapes) if card["backbone"] else spec.build(shapes)
     _load_exactly(encoder, state, path)
     unit, normalise = from_json(card["unit"], trust=trust), from_json(card["normalise"], trust=trust)
     return FrozenEncoder(encoder, unit, normalise, from_json(card["view"], trust=trust), layers)

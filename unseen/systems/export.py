@@ -119,7 +119,8 @@ def _write_onnx(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
         raise UnseenError(f"{error.name} is not installed", "", "pip install 'unseen[export]'") from None
     model, path = _Tensors(frozen).eval(), folder / "encoder.onnx"
     sizes = _sizes(frozen)
-    example = _image(2, frozen.encoder.unit[-1], *sizes[0])
+    channels: Any = frozen.encoder.unit
+    example = _image(2, channels[-1], *sizes[0])
     with _quiet():
         program: Any = torch.onnx.export(
             model,

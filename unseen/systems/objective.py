@@ -123,7 +123,7 @@ class Objective:
     def bind(self, model: MaskedModel) -> "Objective":
         """The same objective, in which every target that a network makes has that network."""
         bound = {
-            name: replace(term, target=term.target.bind(model)) if hasattr(term.target, "bind") else term
+            name: replace(term, target=term.target.bind(model, self)) if hasattr(term.target, "bind") else term
             for name, term in self.targets.items()
         }
         return replace(self, targets=bound)

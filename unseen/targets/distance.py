@@ -7,13 +7,20 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+Distance = Literal["l2", "l1", "smooth_l1", "cosine"]
+
 
 def distance(
-    prediction: Shaped[Tensor, "B K *T"], target: Shaped[Tensor, "B K *T"], kind: Literal["l2", "l1", "smooth_l1"]
+    prediction: Shaped[Tensor, "B K *T"], target: Shaped[Tensor, "B K *T"], kind: Distance, beta: float = 1.0
 ) -> Float[Tensor, "B K"]:
-    """Mean error over the values of each unit, in float32; ValueError unless the shapes are equal (no broadcast)."""
+    """Mean error over the values of each unit, in float32; ValueError unless the shapes are equal (no broadcast).
+
+    smooth_l1: error^2 / (2 beta) below beta, then |error| - beta / 2. cosine: 1 - cosine of the angle between the two.
+    """
     if prediction.shape != target.shape:
         raise ValueError(f"prediction is {tuple(prediction.shape)} but target is {tuple(target.shape)}")
+    if kind == "cosine":
+        return 1 - torch.cosine_similarity(prediction.float().flatten(2), target.float().flatten(2), dim=2)
     error = prediction.float() - target.float()
     if kind == "l2":
         error = error.square()
@@ -21,7 +28,7 @@ def distance(
         error = error.abs()
     else:
         size = error.abs()
-        error = torch.where(size < 1, 0.5 * size.square(), size - 0.5)
+        error = torch.where(size < beta, 0.5 * size.square() / beta, size - 0.5 * beta)
     return error.flatten(2).mean(dim=2)
 
 

@@ -16,6 +16,7 @@ from unseen.contract import Clip, MaskedBatch, MaskedModel, Source, check, walk
 from unseen.data.loader import prefetch
 from unseen.data.order import positions
 from unseen.errors import UnseenError
+from unseen.precision import autocast, resolve_precision
 from unseen.systems.objective import Objective, predict, sample_keys, total, unit_weights
 from unseen.train import checkpoint
 from unseen.train.allocator import keep_freed_memory
@@ -27,10 +28,8 @@ from unseen.train.monitors import Monitor
 from unseen.train.record import Pace, Record
 from unseen.train.training import (
     Training,
-    autocast,
     compile_blocks,
     recompute_blocks,
-    resolve_precision,
     set_lr,
     trainable,
 )

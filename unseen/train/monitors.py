@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from unseen.contract import Clip, MaskedBatch, MaskedModel, walk
 from unseen.packing import pack
+from unseen.precision import autocast
 from unseen.systems.baselines import baselines
 from unseen.systems.objective import VISIBLE, Objective, predict, sample_keys, unit_weights
 from unseen.systems.spectrum import effective_rank
 from unseen.train.distributed import to_device
 from unseen.train.pictures import draw
-from unseen.train.training import autocast
 
 CHUNK = 8  # whole frames at once: several times the units of a training crop
 PICTURES = 6
@@ -64,6 +64,8 @@ class Monitor:
                     self._by_class(tally, clip, batch, losses, weight)
         out: dict[str, Any] = {"losses": {name: errors[name] / max(units[name], 1e-12) for name in errors}}
         out |= {"baselines": self.floors, "by_class": tally.table(), **self.shares}
+        for part in model.modules():
+            out |= part.measures() if hasattr(part, "measures") else {}  # type: ignore[operator]
         if features:
             out["effective_rank"] = effective_rank(torch.cat(features))
         return out
