@@ -11,6 +11,7 @@ from unseen.models import (
     ConvStem,
     CrossAttention,
     InPlace,
+    Learned,
     MaskedAutoencoder,
     SelfAttention,
     ViT,
@@ -45,7 +46,8 @@ SPECS = {
         predictor=SelfAttention(width=16, depth=1, heads=2),
     ),
     "mae with a table": MaskedAutoencoder(
-        encoder=tiny(table=GRID, stem=ConvStem(channels=(5, 9))), predictor=SelfAttention(width=16, depth=1, heads=2)
+        encoder=tiny(positions=Learned(grid=GRID), stem=ConvStem(channels=(5, 9))),
+        predictor=SelfAttention(width=16, depth=1, heads=2),
     ),
     "crossmae": MaskedAutoencoder(encoder=tiny(), predictor=CrossAttention(width=16, depth=2, heads=4)),
     "crossmae with mixed layers": MaskedAutoencoder(

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from unseen.contract import Output, Shapes
 from unseen.data.views import Frames
 from unseen.errors import UnseenError
-from unseen.models import InPlace, MaskedAutoencoder, SelfAttention, ViT, WhitenedStem
+from unseen.models import InPlace, Learned, MaskedAutoencoder, SelfAttention, ViT, WhitenedStem
 from unseen.models.layouts import load_weights, to_timm
 from unseen.systems.encode import FrozenEncoder, load_encoder, save_encoder
 from unseen.systems.export import export
@@ -40,7 +40,7 @@ def saved(folder, spec=None, normalise=None):
 SPECS = {
     "vit": vit(),
     "whitened": vit(stem=WhitenedStem(hidden=9), class_token=False),
-    "in place": InPlace(encoder=ViT(width=24, depth=1, heads=2, table=(2, 6))),
+    "in place": InPlace(encoder=ViT(width=24, depth=1, heads=2, positions=Learned(grid=(2, 6)))),
     "backbone": InPlace(backbone=SmallNet(stride=(4, 3))),
 }
 

@@ -3,7 +3,9 @@
 from unseen.models.in_place import InPlace
 from unseen.models.initialise import initialise
 from unseen.models.masked_autoencoder import MaskedAutoencoder
+from unseen.models.positions import Learned, Sequence, SinCos
 from unseen.models.predictors import CrossAttention, SelfAttention
+from unseen.models.relative import Relative
 from unseen.models.stems import ConvStem, LinearStem, WhitenedStem
 from unseen.models.vit import ViT
 
@@ -11,9 +13,13 @@ __all__ = [
     "ConvStem",
     "CrossAttention",
     "InPlace",
+    "Learned",
     "LinearStem",
     "MaskedAutoencoder",
+    "Relative",
     "SelfAttention",
+    "Sequence",
+    "SinCos",
     "ViT",
     "WhitenedStem",
     "initialise",

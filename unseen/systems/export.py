@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from unseen.codec import to_json
 from unseen.data.views import Frames
 from unseen.errors import UnseenError
+from unseen.models.layouts import beit, ijepa, video_mae
 from unseen.models.layouts.official import to_timm
 from unseen.models.layouts.transformers import from_official_names, vit_config
 from unseen.models.vit import VisionTransformer
@@ -71,6 +72,7 @@ def _write_timm(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
         "mlp_ratio": spec.mlp_ratio,
         "class_token": spec.class_token,
         "global_pool": "avg",
+        "init_values": spec.layer_scale,
         "fc_norm": False,  # the final norm comes before pooling, as here
     }
     name = TIMM_NAMES.get(spec.width, "vit_base") + "_patch16_224"  # a registered name; the arguments say the rest
@@ -81,12 +83,11 @@ def _write_timm(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
 
 
 def _write_transformers(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
-    """For `ViTModel.from_pretrained(FOLDER, add_pooling_layer=False)`; ViTMAEModel reads it too."""
+    """For `from_pretrained(FOLDER)` of the model class that the config names; ViTMAEModel reads a ViTModel too."""
     encoder, grid, unit = _vit(frozen)
-    if not encoder.spec.class_token:
-        raise UnseenError("the encoder has no class token", "transformers' ViT has one", "export to timm or onnx")
-    _save(from_official_names(to_timm(encoder, grid), prefix=""), folder)
-    (folder / "config.json").write_text(json.dumps(vit_config(encoder.spec, unit, grid), indent=1))
+    state, config = _for_transformers(encoder, grid)
+    _save(state, folder)
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
     statistics = _statistics(frozen.normalise)
     if statistics:
         processor = {
@@ -96,7 +97,19 @@ def _write_transformers(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
             "image_std": statistics["std"],
         }
         (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=1))
-    return {"grid": list(grid)}
+    return {"grid": list(grid), "model": config["architectures"][0]}
+
+
+def _for_transformers(encoder: VisionTransformer, grid: tuple[int, int]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and config of the model there that computes what this encoder does."""
+    spec = encoder.spec
+    if len(encoder.unit) == 4:
+        return video_mae.to_peer(encoder)
+    if spec.relative is not None or spec.layer_scale is not None or spec.positions is None:
+        return beit.to_peer(encoder, grid)
+    if not spec.class_token:
+        return ijepa.to_peer(encoder, grid)
+    return from_official_names(to_timm(encoder, grid), prefix=""), vit_config(spec, encoder.unit, grid)
 
 
 class _Tensors(nn.Module):
