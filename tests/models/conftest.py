@@ -13,7 +13,9 @@ from unseen.models import (
     InPlace,
     Learned,
     MaskedAutoencoder,
+    Relative,
     SelfAttention,
+    Sequence,
     ViT,
     WhitenedStem,
 )
@@ -53,6 +55,11 @@ SPECS = {
     "crossmae with mixed layers": MaskedAutoencoder(
         encoder=tiny(), predictor=CrossAttention(width=16, depth=3, heads=4, feature_mix=True)
     ),
+    "mae with relative positions": MaskedAutoencoder(
+        encoder=tiny(positions=None, relative=Relative(grid=GRID, shared=False), layer_scale=0.125),
+        predictor=SelfAttention(width=16, depth=1, heads=2, positions=Sequence(grid=GRID), embed_bias=False),
+    ),
+    "in place, as beit": InPlace(encoder=tiny(positions=None, relative=Relative(grid=GRID), layer_scale=0.125)),
     "in place": InPlace(encoder=tiny()),
     "in place, same grid": InPlace(backbone=SmallNet()),
     "in place, finer": InPlace(backbone=SmallNet(stride=(2, 3))),

@@ -108,14 +108,14 @@ def read(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 
 
 def to_unilm(
-    model: InPlaceViT | VisionTransformer, grid: tuple[int, int], head: str | None = None
+    model: InPlaceViT | VisionTransformer, grid: tuple[int, ...], head: str | None = None
 ) -> dict[str, Tensor]:
     """The official names; of an InPlace model with its mask token, and the head of the output `head` as lm_head."""
     return UNILM.write(_apart(to_hub(model, grid, head), _encoder(model).spec))
 
 
 def to_peer(
-    model: InPlaceViT | VisionTransformer, grid: tuple[int, int], head: str | None = None
+    model: InPlaceViT | VisionTransformer, grid: tuple[int, ...], head: str | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights and config.json: an encoder for `BeitModel`, an InPlace model for `BeitForMaskedImageModeling`.
 

@@ -55,7 +55,7 @@ def is_peer(state: dict[str, Tensor]) -> bool:
 
 
 def read(state: dict[str, Tensor], branch: str = "encoder") -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Either layout under the hub's names, and what is left out; `branch` is the network of an official file to take."""
+    """Either layout under the hub's names, and what is left out; `branch`: the network of an official file to take."""
     if is_transformers(state):
         return (PEER_WHOLE if any(name.startswith("ijepa.") for name in state) else PEER).read(state)
     chosen = {name: value for name, value in state.items() if name.startswith(f"{branch}.")}
@@ -65,7 +65,7 @@ def read(state: dict[str, Tensor], branch: str = "encoder") -> tuple[dict[str, T
     return strip(chosen, f"{branch}."), tuple(name for name in state if name not in chosen)
 
 
-def to_peer(encoder: VisionTransformer, grid: tuple[int, int]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def to_peer(encoder: VisionTransformer, grid: tuple[int, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights and config.json for `IJepaModel`, computed positions as the table of this grid."""
     spec = encoder.spec
     if spec.class_token or spec.relative is not None or spec.layer_scale is not None or spec.positions is None:

@@ -91,12 +91,12 @@ def load_weights(
     if layout == "unseen":
         own = read_config(path, "encoder.json")
         if own is not None and "heads" in own["encoder"]["fields"]:
-            _check_settings(encoder, own["encoder"]["fields"]["heads"], own["encoder"]["fields"]["norm_eps"])
+            _check_settings(encoder.spec, own["encoder"]["fields"]["heads"], own["encoder"]["fields"]["norm_eps"])
         chosen = {name: value for name, value in state.items() if part == "all" or name.startswith("encoder.")}
         left = tuple(name for name in state if name not in chosen)
     else:
         if layout.startswith("transformers") and config is not None:
-            _check_settings(encoder, config["num_attention_heads"], config.get("layer_norm_eps", 1e-12))
+            _check_config(model, encoder, config, part)
         grid = grid or _told_grid(layout, config)
         _check_known(state, part)
         state = _adapted(encoder, state, channels, video)
@@ -104,6 +104,8 @@ def load_weights(
         left = tuple(n for n in state if TASK_HEADS.fullmatch(n) or (part == "encoder" and DECODER_KEYS.match(n)))
         chosen |= _positions(model, encoder, layout, state, grid, part) | _relative(encoder, state, grid)
     note = _fill(model, encoder, chosen, part)
+    if video is not None and layout != "unseen":
+        note += f"; {video} inflation, computed positions are the encoder's own"
     return Matched(layout, tuple(chosen), ignored + left, note)
 
 
@@ -247,14 +249,23 @@ def _grid_of_timm(config: dict[str, Any]) -> tuple[int, int] | None:
     return height // rows, width // columns
 
 
-def _check_settings(encoder: VisionTransformer, heads: int, eps: float) -> None:
+def _check_config(model: Any, encoder: VisionTransformer, config: dict[str, Any], part: str) -> None:
+    """Hold the settings of a transformers config.json against the encoder, and the predictor where it is read."""
+    eps = config.get("layer_norm_eps", 1e-12)
+    _check_settings(encoder.spec, config["num_attention_heads"], eps)
+    if part == "all" and "decoder_num_attention_heads" in config and isinstance(model, MaskedAutoencoderModel):
+        _check_settings(model.spec.predictor, config["decoder_num_attention_heads"], eps)
+
+
+def _check_settings(spec: Any, heads: int, eps: float) -> None:
     """Refuse what the shapes of weights do not show, and what would give other features without a word."""
-    for name, theirs, ours in (("heads", heads, encoder.spec.heads), ("norm_eps", eps, encoder.spec.norm_eps)):
+    owner = type(spec).__name__
+    for name, theirs, ours in (("heads", heads, spec.heads), ("norm_eps", eps, spec.norm_eps)):
         if not math.isclose(theirs, ours, rel_tol=1e-6):
             raise UnseenError(
-                f"the file was made with {name}={theirs}, the encoder has {name}={ours}",
+                f"the file was made with {name}={theirs}, the {owner} has {name}={ours}",
                 "they must be the same",
-                f"build it with ViT({name}={theirs})",
+                f"build it with {owner}({name}={theirs})",
             )
 
 

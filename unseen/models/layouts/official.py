@@ -58,7 +58,7 @@ def _encoder_to_hub(encoder: VisionTransformer, grid: tuple[int, ...]) -> dict[s
     return {name: value.contiguous() for name, value in state.items()}
 
 
-def to_timm(encoder: VisionTransformer, grid: tuple[int, int]) -> dict[str, Tensor]:
+def to_timm(encoder: VisionTransformer, grid: tuple[int, ...]) -> dict[str, Tensor]:
     """The encoder as timm's ViT stores it: a patch convolution, and a position table for this grid."""
     spec = encoder.spec
     if not isinstance(spec.positions, (SinCos, Learned)) or spec.relative is not None or len(encoder.unit) != 3:

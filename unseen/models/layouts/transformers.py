@@ -115,7 +115,7 @@ def describe_vit(config: dict[str, Any], head: str = "pixels", **settings: Any) 
     return encoder, Shapes(unit, (float(patch[0]), float(patch[1])), grid, {head: Output(unit)})
 
 
-def vit_config(spec: ViT, unit: tuple[int, ...], grid: tuple[int, int]) -> dict[str, Any]:
+def vit_config(spec: ViT, unit: tuple[int, ...], grid: tuple[int, ...]) -> dict[str, Any]:
     """The config.json of a ViTModel with these weights (load it with `add_pooling_layer=False`)."""
     rows, columns, channels = unit
     return {

@@ -1,7 +1,10 @@
 """VideoMAE (Tong et al., NeurIPS 2022): the official files and transformers versions 4 and 5 <-> the hub's names.
 
 Positions are the sinusoid of a flattened grid and are not in the files: encoder and predictor must be built with
-`Sequence`. A unit is [frames, rows, columns, channels]. There is no bias of the keys: zeros are put in when reading.
+`Sequence`. A unit is [frames, rows, columns, channels]. Keys have no bias: zeros are put in when reading.
+
+The norm eps is 1e-6 in the original. transformers' configs say otherwise, and the norm before its prediction head has
+1e-5 whatever they say; only with eps 1e-5 throughout are its predictions and ours the same to the last digits.
 """
 
 from typing import Any
@@ -18,8 +21,6 @@ from unseen.models.masked_autoencoder import MaskedAutoencoder, MaskedAutoencode
 from unseen.models.positions import Sequence
 from unseen.models.predictors import SelfAttention
 from unseen.models.vit import VisionTransformer, ViT
-
-PEER_DECODER_EPS = 1e-5  # of the norm before transformers' prediction head, whatever its config says
 
 _ENDS = (("patch_embed.proj.", "patch_embed.proj."), ("norm.", "norm."))
 _BRIDGE = (("encoder_to_decoder.", "decoder_embed."), ("mask_token", "mask_token"))
@@ -184,6 +185,8 @@ def _decoder_config(model: MaskedAutoencoderModel) -> dict[str, Any]:
         raise UnseenError(
             "this predictor is not VideoMAE's", "it is SelfAttention with embed_bias=False and the encoder's positions"
         )
+    if spec.norm_eps != model.spec.encoder.norm_eps:
+        raise UnseenError("encoder and predictor have different norm_eps", "transformers' VideoMAE has one")
     return {
         "decoder_hidden_size": spec.width,
         "decoder_num_hidden_layers": spec.depth,
