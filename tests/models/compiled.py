@@ -3,7 +3,7 @@
 import torch
 
 from unseen.contract import Output, Shapes
-from unseen.models import CrossAttention, MaskedAutoencoder, Relative, SelfAttention, Sequence, ViT
+from unseen.models import CrossAttention, MaskedAutoencoder, Relative, SelfAttention, Sequence1D, ViT
 from unseen.packing import pack
 
 UNIT, N = (4, 6, 3), 12
@@ -18,7 +18,7 @@ def main() -> None:
     for predictor, changes in (
         (SelfAttention(width=16, depth=1, heads=2), plain),
         (CrossAttention(width=16, depth=1, heads=2), plain),
-        (SelfAttention(width=16, depth=1, heads=2, positions=Sequence(grid=(2, 6))), beit),
+        (SelfAttention(width=16, depth=1, heads=2, positions=Sequence1D(grid=(2, 6))), beit),
     ):
         encoder = ViT(width=24, depth=2, heads=3, **changes)
         model = MaskedAutoencoder(encoder=encoder, predictor=predictor).build(shapes)

@@ -15,7 +15,7 @@ from unseen.models import (
     MaskedAutoencoder,
     Relative,
     SelfAttention,
-    Sequence,
+    Sequence1D,
     ViT,
     WhitenedStem,
 )
@@ -57,7 +57,7 @@ SPECS = {
     ),
     "mae with relative positions": MaskedAutoencoder(
         encoder=tiny(positions=None, relative=Relative(grid=GRID, shared=False), layer_scale=0.125),
-        predictor=SelfAttention(width=16, depth=1, heads=2, positions=Sequence(grid=GRID), embed_bias=False),
+        predictor=SelfAttention(width=16, depth=1, heads=2, positions=Sequence1D(grid=GRID), embed_bias=False),
     ),
     "in place, as beit": InPlace(encoder=tiny(positions=None, relative=Relative(grid=GRID), layer_scale=0.125)),
     "in place": InPlace(encoder=tiny()),

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from unseen.errors import UnseenError
-from unseen.models import MaskedAutoencoder, Sequence, SinCos
+from unseen.models import MaskedAutoencoder, Sequence1D, SinCos
 from unseen.models.layouts import load_weights, video_mae
 from unseen.models.masked_autoencoder import MaskedAutoencoderModel
 from unseen.packing import pack
@@ -209,7 +209,7 @@ def test_other_positions_are_refused(tmp_path):
     theirs = peer()
     folder = written(theirs, tmp_path)
     spec, shapes, _ = video_mae.describe(theirs.config.to_dict())
-    wrong = Sequence(grid=(3, 5, 2))
+    wrong = Sequence1D(grid=(3, 5, 2))
     for positions in (SinCos(), None, wrong):
         with pytest.raises(UnseenError, match=r"positions of the encoder.*\(3, 2, 5\)"):
             load_weights(replace(spec.encoder, positions=positions).build(shapes), folder)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from unseen.errors import UnseenError
 from unseen.models import SelfAttention
-from unseen.models.positions import Learned, Sequence, centre_of, look_up, resample, sincos, sincos_grid, sinusoid
+from unseen.models.positions import Learned, Sequence1D, centre_of, look_up, resample, sincos, sincos_grid, sinusoid
 
 PINNED = {  # grid 2 x 3, width 8, layout [x | y] of MAE; the other layout has the halves swapped
     0: (0, 0, 1, 1, 0, 0, 1, 1),
@@ -34,7 +34,7 @@ def test_the_sequence_of_videomae():
     expected = (-0.958924, 0.283662, 0.479426, 0.877583, 0.049979, 0.99875, 0.005, 0.999988)
     assert torch.allclose(sinusoid(6, 8)[5], torch.tensor(expected), atol=1e-6)
     centre = torch.tensor([[[3.0, 4.5, 12.5]]])  # slot 1, row 1, column 2 of a grid 2 x 3 x 4: 12 + 4 + 2
-    read = Sequence(grid=(2, 3, 4))(centre, (2.0, 3.0, 5.0), 8)
+    read = Sequence1D(grid=(2, 3, 4))(centre, (2.0, 3.0, 5.0), 8)
     assert torch.allclose(read[0, 0], sinusoid(24, 8)[18], atol=1e-5)
 
 
@@ -58,7 +58,7 @@ def test_a_table_of_video_is_resized_in_space_and_time():
     assert torch.allclose(long[12:24], 0.75 * table[:12] + 0.25 * table[12:], atol=1e-6)
 
 
-@pytest.mark.parametrize("positions", [Sequence, Learned])
+@pytest.mark.parametrize("positions", [Sequence1D, Learned])
 def test_grids_that_are_none_are_refused(positions):
     for grid in ((3,), (0, 2), (1, 2, 3, 4)):
         with pytest.raises(UnseenError, match="grid is"):

@@ -3,7 +3,7 @@
 from unseen.models.in_place import InPlace
 from unseen.models.initialise import initialise
 from unseen.models.masked_autoencoder import MaskedAutoencoder
-from unseen.models.positions import Learned, Sequence, SinCos
+from unseen.models.positions import Learned, Sequence1D, SinCos
 from unseen.models.predictors import CrossAttention, SelfAttention
 from unseen.models.relative import Relative
 from unseen.models.stems import ConvStem, LinearStem, WhitenedStem
@@ -18,7 +18,7 @@ __all__ = [
     "MaskedAutoencoder",
     "Relative",
     "SelfAttention",
-    "Sequence",
+    "Sequence1D",
     "SinCos",
     "ViT",
     "WhitenedStem",

@@ -1,6 +1,6 @@
 """Where a unit is, as numbers that are added to its embedding; always from coordinates, never from content.
 
-`SinCos`, `Sequence` and `Learned` are the choices of a recipe; what is added to attention scores is in `relative`.
+`SinCos`, `Sequence1D` and `Learned` are the choices of a recipe; what is added to attention scores is in `relative`.
 
 Sin-cos tables as in MAE (He et al., CVPR 2022): of the coordinates (y, x) the last comes first, [x | y], and each part
 is [sin | cos] over frequencies 10000^(-i/n). Other codes use [y | x]; a swap passes every shape test, so values are
@@ -49,7 +49,7 @@ class SinCos:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sequence:
+class Sequence1D:
     """Sinusoid of a cell's number in the flattened grid (VideoMAE: Tong et al., 2022); interpolated between cells.
 
     Rows above each other get unlike codes: use it for weights that were trained so, else `SinCos`.
@@ -58,7 +58,7 @@ class Sequence:
     grid: tuple[int, ...]  # (rows, columns) or (time slots, rows, columns)
 
     def __post_init__(self) -> None:
-        _check_grid("Sequence", self.grid)
+        _check_grid("Sequence1D", self.grid)
 
     @property
     def rows(self) -> int:

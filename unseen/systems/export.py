@@ -21,7 +21,7 @@ from unseen.errors import UnseenError
 from unseen.models.layouts import beit, ijepa, video_mae
 from unseen.models.layouts.official import to_timm
 from unseen.models.layouts.transformers import from_official_names, vit_config
-from unseen.models.positions import Sequence
+from unseen.models.positions import Sequence1D
 from unseen.models.vit import VisionTransformer
 from unseen.systems.encode import FrozenEncoder, load_encoder
 from unseen.units.normalise import Fixed, Normalise
@@ -202,7 +202,7 @@ def _vit(frozen: FrozenEncoder) -> tuple[VisionTransformer, tuple[int, ...], tup
     encoder = frozen.encoder
     if not isinstance(encoder, VisionTransformer):
         raise UnseenError("the encoder is a user's backbone", "other libraries know the ViT", "export to onnx")
-    if len(encoder.unit) == 4 and isinstance(encoder.spec.positions, Sequence):
+    if len(encoder.unit) == 4 and isinstance(encoder.spec.positions, Sequence1D):
         return encoder, encoder.spec.positions.grid, encoder.unit
     if not isinstance(frozen.unit, Patches):
         raise UnseenError(f"units are {type(frozen.unit).__name__}", "a ViT elsewhere cuts patches", "export to onnx")

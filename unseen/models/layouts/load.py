@@ -17,7 +17,7 @@ from unseen.models.layouts.files import read_config, read_state
 from unseen.models.layouts.official import TABLES, check_sincos, from_hub, predicting
 from unseen.models.layouts.transformers import grid_of, is_transformers, to_official_names
 from unseen.models.masked_autoencoder import MaskedAutoencoderModel
-from unseen.models.positions import Learned, Sequence, SinCos, resample
+from unseen.models.positions import Learned, Sequence1D, SinCos, resample
 from unseen.models.relative import extent, resample_relative
 from unseen.models.vit import VisionTransformer
 
@@ -200,11 +200,11 @@ def _table_of(
 def _check_sequence(encoder: Any, predictor: Any, grid: tuple[int, ...] | None) -> dict[str, Tensor]:
     """A VideoMAE file holds no positions: refuse a model that computes others."""
     for name, positions in (("encoder", encoder), ("predictor", predictor)):
-        if not isinstance(positions, Sequence) or (grid is not None and positions.grid != grid):
+        if not isinstance(positions, Sequence1D) or (grid is not None and positions.grid != grid):
             raise UnseenError(
                 f"the positions of the {name} are {positions}",
                 f"those of VideoMAE are a sequence over its grid{f' {grid}' if grid else ''}",
-                f"build it with positions=Sequence(grid={grid or '(time slots, rows, columns)'})",
+                f"build it with positions=Sequence1D(grid={grid or '(time slots, rows, columns)'})",
             )
     return {}
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from unseen.errors import UnseenError
 from unseen.models.in_place import InPlaceViT
 from unseen.models.masked_autoencoder import MaskedAutoencoderModel
-from unseen.models.positions import Learned, Sequence, SinCos, sincos_grid
+from unseen.models.positions import Learned, Sequence1D, SinCos, sincos_grid
 from unseen.models.predictors import SelfAttentionPredictor
 from unseen.models.relative import Relative
 from unseen.models.vit import VisionTransformer
@@ -50,7 +50,7 @@ def _encoder_to_hub(encoder: VisionTransformer, grid: tuple[int, ...]) -> dict[s
     elif set(stem.state_dict()) != {"proj.weight", "proj.bias"}:
         raise UnseenError("this stem is not a patch convolution", "timm and transformers know no other", "use onnx")
     for table in (positions, relative):
-        own = table.grid if isinstance(table, (Learned, Sequence, Relative)) else tuple(grid)
+        own = table.grid if isinstance(table, (Learned, Sequence1D, Relative)) else tuple(grid)
         if own != tuple(grid):
             raise UnseenError(f"the table is {own} and the grid asked for {grid}", "they must be the same")
     if isinstance(positions, SinCos):

@@ -1,7 +1,7 @@
 """VideoMAE (Tong et al., NeurIPS 2022): the official files and transformers versions 4 and 5 <-> the hub's names.
 
 Positions are the sinusoid of a flattened grid and are not in the files: encoder and predictor must be built with
-`Sequence`. A unit is [frames, rows, columns, channels]. Keys have no bias: zeros are put in when reading.
+`Sequence1D`. A unit is [frames, rows, columns, channels]. Keys have no bias: zeros are put in when reading.
 
 The norm eps is 1e-6 in the original. transformers' configs say otherwise, and the norm before its prediction head has
 1e-5 whatever they say; only with eps 1e-5 throughout are its predictions and ours the same to the last digits.
@@ -18,7 +18,7 @@ from unseen.models.layouts.names import OWN_BLOCK, OWN_QKV, Names, strip
 from unseen.models.layouts.official import to_hub
 from unseen.models.layouts.transformers import VIT_BLOCK, is_transformers, pair, prefixed, scalar
 from unseen.models.masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderModel
-from unseen.models.positions import Sequence
+from unseen.models.positions import Sequence1D
 from unseen.models.predictors import SelfAttention
 from unseen.models.vit import VisionTransformer, ViT
 
@@ -152,7 +152,7 @@ def describe(config: dict[str, Any], head: str = "pixels") -> tuple[MaskedAutoen
         mlp_ratio=config.get("intermediate_size", 3072) / width,
         norm_eps=eps,
         class_token=False,
-        positions=Sequence(grid=grid),
+        positions=Sequence1D(grid=grid),
     )
     predictor = SelfAttention(
         width=decoder,
@@ -160,7 +160,7 @@ def describe(config: dict[str, Any], head: str = "pixels") -> tuple[MaskedAutoen
         heads=config.get("decoder_num_attention_heads", 6),
         mlp_ratio=config.get("decoder_intermediate_size", 1536) / decoder,
         norm_eps=eps,
-        positions=Sequence(grid=grid),
+        positions=Sequence1D(grid=grid),
         embed_bias=False,
     )
     unit = (frames, *patch, config.get("num_channels", 3))
@@ -172,9 +172,9 @@ def _check(model: MaskedAutoencoderModel | VisionTransformer) -> tuple[VisionTra
     """The encoder and its grid [time slots, rows, columns], where it is a VideoMAE."""
     encoder = model if isinstance(model, VisionTransformer) else model.encoder
     positions = encoder.spec.positions
-    if not isinstance(positions, Sequence) or encoder.spec.class_token or len(encoder.unit) != 4:
+    if not isinstance(positions, Sequence1D) or encoder.spec.class_token or len(encoder.unit) != 4:
         raise UnseenError(
-            "this encoder is no VideoMAE", "it has Sequence positions, no class token, and units of several frames"
+            "this encoder is no VideoMAE", "it has Sequence1D positions, no class token, and units of several frames"
         )
     return encoder, positions.grid
 
