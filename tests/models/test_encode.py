@@ -197,7 +197,9 @@ def test_transformers_has_a_model_for_each_kind(tmp_path, name):
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     shapes = Shapes((6, 6, 3), (6.0, 6.0), (5, 5), {"x": Output((2,))})
-    save_encoder(tmp_path, randomise(vit(**PEERS[name]).build(shapes)), Patches(size=(6, 6)), Fixed(), (30, 30))
+    save_encoder(
+        tmp_path, randomise(vit(**PEERS[name]).build(shapes)), Patches(size=(6, 6)), Fixed(), Frames(frame_px=(30, 30))
+    )
     assert export(tmp_path, to="transformers", out=tmp_path / "out")["model"] == name
     frozen, raw = load_encoder(tmp_path), image(2, 30, 30)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (Fixed().mean, Fixed().std))

@@ -171,6 +171,13 @@ def test_the_official_names_there_and_back(tmp_path, changes):
     state = beit.to_unilm(model, GRID)
     assert state["blocks.0.attn.q_bias"].shape == (24,) and "blocks.0.attn.qkv.bias" not in state
     assert ("rel_pos_bias.relative_position_bias_table" in state) == (changes == {})
+    layer, block = theirs.beit.layers[1], {n[9:]: v for n, v in state.items() if n.startswith("blocks.1.")}
+    attention = layer.attention
+    assert torch.equal(block["gamma_1"], layer.lambda_1) and torch.equal(block["gamma_2"], layer.lambda_2)
+    assert torch.equal(block["attn.q_bias"], attention.q_proj.bias)
+    assert torch.equal(block["attn.v_bias"], attention.v_proj.bias)
+    rows = [part.weight for part in (attention.q_proj, attention.k_proj, attention.v_proj)]
+    assert torch.equal(block["attn.qkv.weight"], torch.cat(rows))
     state |= {"blocks.0.attn.relative_position_index": torch.zeros(26, 26)}
     torch.save({"module": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "beit.pth")
     read = built(theirs)

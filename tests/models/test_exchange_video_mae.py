@@ -169,9 +169,19 @@ def test_transformers_reads_what_we_write(tmp_path):
 
 
 def test_the_official_names_there_and_back(tmp_path):
-    model = ours(peer(), tmp_path)
+    theirs = peer()
+    model = ours(theirs, tmp_path)
     (tmp_path / "config.json").unlink()
     state = video_mae.to_official(model)
+    for network, layer in (
+        ("encoder", theirs.videomae.encoder.layer[1]),
+        ("decoder", theirs.decoder.decoder_layers[1]),
+    ):
+        block, attention = f"{network}.blocks.1.", layer.attention.attention
+        assert torch.equal(state[f"{block}attn.q_bias"], attention.query.bias)
+        assert torch.equal(state[f"{block}attn.v_bias"], attention.value.bias)
+        assert torch.equal(state[f"{block}attn.qkv.weight"].chunk(3)[1], attention.key.weight)
+        assert torch.equal(state[f"{block}norm2.weight"], layer.layernorm_after.weight)
     assert state["encoder.blocks.1.attn.q_bias"].shape == (24,) and "encoder_to_decoder.bias" not in state
     torch.save({"model": state, "epoch": 3}, tmp_path / "whole.pth")
     read = built(peer())

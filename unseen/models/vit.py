@@ -87,13 +87,14 @@ class VisionTransformer(nn.Module):
     def forward(
         self,
         x_visible: Shaped[Tensor, "B V *P"],
-        centre: Float[Tensor, "B V C"],
+        centre: Float[Tensor, "#B V C"],
         live: Bool[Tensor, "B V"] | None = None,
         layers: tuple[int, ...] | None = None,
     ) -> Tensor | list[Tensor]:
         """Tokens [B, (1 +) V, width] through the final norm, the class token first where there is one.
 
-        `centre` are the coordinates of these very units; units that are not `live` are padding and are never read.
+        `centre` are the coordinates of these very units (one row where all samples have the same); units that are not
+        `live` are padding and are never read.
         With `layers`, a list: the output of each named block, through the same final norm. Block -1 is the last.
         """
         outputs = self.run(self.patch_embed(x_visible), centre, live, (-1,) if layers is None else layers)
