@@ -196,7 +196,7 @@ def pretrain(
         data: the store.
         out: the run folder to create.
         split: name of a split of the store; without one all logs are used, and nothing is held out.
-        init: weights to start from: a run of ours, a timm or a transformers file.
+        init: weights to start from: a run of ours, or a file of timm, transformers, MAE, BEiT, VideoMAE or I-JEPA.
         set: overrides as path=value, e.g. mask.ratio=0.9 training.steps=500.
         trust: modules outside the package whose classes a recipe.json may name.
     """

@@ -3,7 +3,7 @@
 import torch
 
 from unseen.contract import Output, Shapes
-from unseen.models import CrossAttention, MaskedAutoencoder, SelfAttention, ViT
+from unseen.models import CrossAttention, MaskedAutoencoder, Relative, SelfAttention, Sequence1D, ViT
 from unseen.packing import pack
 
 UNIT, N = (4, 6, 3), 12
@@ -14,8 +14,14 @@ def main() -> None:
     visible, target = rank < 3, rank >= 7
     metadata = {"centre": torch.rand(1, N, 2) * 20}
     shapes = Shapes(UNIT, (4.0, 6.0), (2, 6), {"pixels": Output(UNIT)})
-    for predictor in (SelfAttention(width=16, depth=1, heads=2), CrossAttention(width=16, depth=1, heads=2)):
-        model = MaskedAutoencoder(encoder=ViT(width=24, depth=2, heads=3), predictor=predictor).build(shapes)
+    plain, beit = ({}, {"positions": None, "relative": Relative(grid=(2, 6)), "layer_scale": 0.1})
+    for predictor, changes in (
+        (SelfAttention(width=16, depth=1, heads=2), plain),
+        (CrossAttention(width=16, depth=1, heads=2), plain),
+        (SelfAttention(width=16, depth=1, heads=2, positions=Sequence1D(grid=(2, 6))), beit),
+    ):
+        encoder = ViT(width=24, depth=2, heads=3, **changes)
+        model = MaskedAutoencoder(encoder=encoder, predictor=predictor).build(shapes)
         inputs = pack(values, visible), visible, target, metadata
         before = model(*inputs)
         for part in (model.encoder, model.predictor):

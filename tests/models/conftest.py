@@ -11,8 +11,11 @@ from unseen.models import (
     ConvStem,
     CrossAttention,
     InPlace,
+    Learned,
     MaskedAutoencoder,
+    Relative,
     SelfAttention,
+    Sequence1D,
     ViT,
     WhitenedStem,
 )
@@ -45,12 +48,18 @@ SPECS = {
         predictor=SelfAttention(width=16, depth=1, heads=2),
     ),
     "mae with a table": MaskedAutoencoder(
-        encoder=tiny(table=GRID, stem=ConvStem(channels=(5, 9))), predictor=SelfAttention(width=16, depth=1, heads=2)
+        encoder=tiny(positions=Learned(grid=GRID), stem=ConvStem(channels=(5, 9))),
+        predictor=SelfAttention(width=16, depth=1, heads=2),
     ),
     "crossmae": MaskedAutoencoder(encoder=tiny(), predictor=CrossAttention(width=16, depth=2, heads=4)),
     "crossmae with mixed layers": MaskedAutoencoder(
         encoder=tiny(), predictor=CrossAttention(width=16, depth=3, heads=4, feature_mix=True)
     ),
+    "mae with relative positions": MaskedAutoencoder(
+        encoder=tiny(positions=None, relative=Relative(grid=GRID, shared=False), layer_scale=0.125),
+        predictor=SelfAttention(width=16, depth=1, heads=2, positions=Sequence1D(grid=GRID), embed_bias=False),
+    ),
+    "in place, as beit": InPlace(encoder=tiny(positions=None, relative=Relative(grid=GRID), layer_scale=0.125)),
     "in place": InPlace(encoder=tiny()),
     "in place, same grid": InPlace(backbone=SmallNet()),
     "in place, finer": InPlace(backbone=SmallNet(stride=(2, 3))),

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from unseen.contract import Output, Shapes
 from unseen.data.views import Frames
 from unseen.errors import UnseenError
-from unseen.models import InPlace, MaskedAutoencoder, SelfAttention, ViT, WhitenedStem
+from unseen.models import InPlace, Learned, MaskedAutoencoder, Relative, SelfAttention, ViT, WhitenedStem
 from unseen.models.layouts import load_weights, to_timm
 from unseen.systems.encode import FrozenEncoder, load_encoder, save_encoder
 from unseen.systems.export import export
@@ -40,7 +40,7 @@ def saved(folder, spec=None, normalise=None):
 SPECS = {
     "vit": vit(),
     "whitened": vit(stem=WhitenedStem(hidden=9), class_token=False),
-    "in place": InPlace(encoder=ViT(width=24, depth=1, heads=2, table=(2, 6))),
+    "in place": InPlace(encoder=ViT(width=24, depth=1, heads=2, positions=Learned(grid=(2, 6)))),
     "backbone": InPlace(backbone=SmallNet(stride=(4, 3))),
 }
 
@@ -183,6 +183,33 @@ def test_transformers_gives_the_same_features(tmp_path, stem):
     mae = transformers.ViTMAEModel.from_pretrained(tmp_path / "out", mask_ratio=0.0)
     tokens = mae((raw / 255 - mean) / std, noise=torch.arange(10.0).expand(2, -1)).last_hidden_state.detach()
     assert close(tokens[:, 1:], frozen(raw).units, atol=1e-5)
+
+
+PEERS = {
+    "BeitModel": {"positions": None, "relative": Relative(grid=(5, 5)), "layer_scale": 0.1},
+    "IJepaModel": {"class_token": False},
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_transformers_has_a_model_for_each_kind(tmp_path, name):
+    transformers = pytest.importorskip("transformers")
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    shapes = Shapes((6, 6, 3), (6.0, 6.0), (5, 5), {"x": Output((2,))})
+    save_encoder(
+        tmp_path, randomise(vit(**PEERS[name]).build(shapes)), Patches(size=(6, 6)), Fixed(), Frames(frame_px=(30, 30))
+    )
+    assert export(tmp_path, to="transformers", out=tmp_path / "out")["model"] == name
+    frozen, raw = load_encoder(tmp_path), image(2, 30, 30)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (Fixed().mean, Fixed().std))
+    theirs, report = getattr(transformers, name).from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    tokens = theirs.eval()((raw / 255 - mean) / std).last_hidden_state.detach()
+    assert close(tokens[:, -25:], frozen(raw).units, atol=1e-5)
+    if name == "BeitModel":
+        with pytest.raises(UnseenError, match="no ViT of timm"):
+            export(tmp_path, to="timm", out=tmp_path / "timm")
 
 
 def test_timm_gets_the_table_of_the_frame(tmp_path):

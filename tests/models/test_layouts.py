@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from unseen.errors import UnseenError
-from unseen.models import ConvStem, MaskedAutoencoder, SelfAttention, WhitenedStem
+from unseen.models import ConvStem, Learned, MaskedAutoencoder, SelfAttention, WhitenedStem
 from unseen.models.layouts import load_weights, to_official, to_timm
 from unseen.models.layouts.official import check_sincos
 
@@ -72,11 +72,11 @@ def test_a_supervised_timm_encoder_keeps_its_learned_table(tmp_path, model):
     path = written(state, tmp_path)
     with pytest.raises(UnseenError, match="learned table"):
         load_weights(SPEC.build(shapes()), path, grid=GRID)
-    learned = tiny(table=GRID).build(shapes())
+    learned = tiny(positions=Learned(grid=GRID)).build(shapes())
     load_weights(learned, path, grid=GRID)
     assert torch.equal(learned.pos_embed, state["pos_embed"])
     assert torch.equal(to_timm(learned, GRID)["pos_embed"], state["pos_embed"])
-    larger = tiny(table=(4, 12)).build(shapes())
+    larger = tiny(positions=Learned(grid=(4, 12))).build(shapes())
     load_weights(larger, path, grid=GRID)
     assert larger.pos_embed.shape == (1, 49, 24)
     assert torch.equal(larger.pos_embed[:, 0], state["pos_embed"][:, 0])

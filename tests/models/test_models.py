@@ -202,7 +202,7 @@ def test_specs_are_values():
 
 
 def test_heads_take_scalars():
-    assert Heads(4, {"score": Output(())})("score", torch.zeros(2, 3, 4), None).shape == (2, 3)
+    assert Heads(4, {"score": Output(())}, 4)("score", torch.zeros(2, 3, 4), None).shape == (2, 3)
 
 
 def test_the_grid_of_these_tests_is_not_square():

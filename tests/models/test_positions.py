@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from unseen.errors import UnseenError
-from unseen.models.positions import centre_of, look_up, resample, sincos, sincos_grid
+from unseen.models import SelfAttention
+from unseen.models.positions import Learned, Sequence1D, centre_of, look_up, resample, sincos, sincos_grid, sinusoid
 
 PINNED = {  # grid 2 x 3, width 8, layout [x | y] of MAE; the other layout has the halves swapped
     0: (0, 0, 1, 1, 0, 0, 1, 1),
@@ -27,6 +28,43 @@ def test_three_coordinates_are_each_encoded_as_one():
     pair = sincos_grid((2, 2), 8)
     assert torch.equal(table[5, :4], pair[1, :4])  # t=1 y=0 x=1: the last coordinate comes first
     assert torch.equal(table[5, 8:], pair[2, 4:])
+
+
+def test_the_sequence_of_videomae():
+    expected = (-0.958924, 0.283662, 0.479426, 0.877583, 0.049979, 0.99875, 0.005, 0.999988)
+    assert torch.allclose(sinusoid(6, 8)[5], torch.tensor(expected), atol=1e-6)
+    centre = torch.tensor([[[3.0, 4.5, 12.5]]])  # slot 1, row 1, column 2 of a grid 2 x 3 x 4: 12 + 4 + 2
+    read = Sequence1D(grid=(2, 3, 4))(centre, (2.0, 3.0, 5.0), 8)
+    assert torch.allclose(read[0, 0], sinusoid(24, 8)[18], atol=1e-5)
+
+
+def test_a_table_of_video_is_exact_at_its_own_cells_and_halfway_between():
+    table, grid, spacing = torch.randn(24, 7), (2, 3, 4), (2.0, 3.0, 5.0)
+    index = torch.cartesian_prod(*(torch.arange(side) + 0.5 for side in grid))
+    centre = (index * torch.tensor(spacing))[None]
+    assert torch.allclose(look_up(table, grid, centre, spacing)[0], table, atol=1e-5)
+    between = look_up(table, grid, centre[:, :12] + torch.tensor([1.0, 0.0, 0.0]), spacing)[0]
+    assert torch.allclose(between, (table[:12] + table[12:]) / 2, atol=1e-5)
+    with pytest.raises(UnseenError, match="each axis"):
+        look_up(table, grid, centre[..., 1:], spacing[1:])
+
+
+def test_a_table_of_video_is_resized_in_space_and_time():
+    table = torch.randn(24, 7)
+    wide = resample(table, (2, 3, 4), (2, 6, 5))
+    for slot, part in enumerate(wide.split(30)):
+        assert torch.allclose(part, resample(table[12 * slot : 12 * slot + 12], (3, 4), (6, 5)), atol=1e-6)
+    long = resample(table, (2, 3, 4), (4, 3, 4))
+    assert torch.allclose(long[12:24], 0.75 * table[:12] + 0.25 * table[12:], atol=1e-6)
+
+
+@pytest.mark.parametrize("positions", [Sequence1D, Learned])
+def test_grids_that_are_none_are_refused(positions):
+    for grid in ((3,), (0, 2), (1, 2, 3, 4)):
+        with pytest.raises(UnseenError, match="grid is"):
+            positions(grid=grid)
+    with pytest.raises(UnseenError, match="learned table"):
+        SelfAttention(positions=Learned(grid=(2, 3)))
 
 
 def test_what_the_coordinates_leave_over_is_zero():

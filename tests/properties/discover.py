@@ -20,7 +20,18 @@ import unseen.targets
 import unseen.units
 from unseen.contract import Clip, MaskPolicy, ModelSpec, Target, Unit
 from unseen.errors import UnseenError
-from unseen.models import ConvStem, CrossAttention, InPlace, MaskedAutoencoder, SelfAttention, ViT, WhitenedStem
+from unseen.models import (
+    ConvStem,
+    CrossAttention,
+    InPlace,
+    Learned,
+    MaskedAutoencoder,
+    Relative,
+    SelfAttention,
+    ViT,
+    WhitenedStem,
+)
+from unseen.models.positions import Positions
 from unseen.models.predictors import Predictor
 from unseen.models.stems import Stem
 from unseen.systems.objective import Objective, Term
@@ -64,11 +75,14 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
             encoder=dataclasses.replace(SMALL, class_token=False, stem=WhitenedStem(hidden=5)), predictor=CROSS
         ),
         MaskedAutoencoder(
-            encoder=dataclasses.replace(SMALL, stem=ConvStem(channels=(4,))),
+            encoder=dataclasses.replace(SMALL, stem=ConvStem(channels=(4,)), positions=Learned(grid=(3, 2))),
             predictor=dataclasses.replace(CROSS, feature_mix=True),
         ),
     ),
-    InPlace: (InPlace(encoder=SMALL), InPlace(backbone=SmallBackbone())),
+    InPlace: (
+        InPlace(encoder=dataclasses.replace(SMALL, relative=Relative(grid=(3, 2)), layer_scale=0.5)),
+        InPlace(backbone=SmallBackbone()),
+    ),
 }
 
 
@@ -89,7 +103,7 @@ def targets() -> list[Target]:
 
 
 def models() -> list[ModelSpec]:
-    return list(members(unseen.models, ModelSpec, others=(ViT, Predictor, Stem)))
+    return list(members(unseen.models, ModelSpec, others=(ViT, Positions, Predictor, Relative, Stem)))
 
 
 def members(room: ModuleType, wanted: type, others: tuple[type, ...] = ()) -> Iterator[Any]:

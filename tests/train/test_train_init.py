@@ -8,8 +8,8 @@ from train_stand_ins import GREY, Memory, Tiny, training
 
 from unseen.errors import UnseenError
 from unseen.masks.random import Random
-from unseen.models import InPlace, LinearStem, MaskedAutoencoder, SelfAttention, ViT
-from unseen.models.layouts import to_timm
+from unseen.models import InPlace, LinearStem, MaskedAutoencoder, Relative, SelfAttention, ViT
+from unseen.models.layouts import beit, to_timm
 from unseen.systems.objective import Objective, Term, sample_keys
 from unseen.targets import Pixels
 from unseen.train.init import load_init
@@ -55,6 +55,18 @@ def test_a_run_fills_the_same_model_whole(run):
     assert told.fresh == () and told.left_out == ()
     assert all(torch.equal(a, b) for a, b in zip(fresh.state_dict().values(), model.state_dict().values(), strict=True))
     assert "a run of ours" in str(told)
+
+
+def test_a_beit_file_fills_the_encoder_of_an_in_place_model(tmp_path):
+    positions = {"positions": None, "relative": Relative(grid=(4, 4)), "layer_scale": 0.1}
+    spec = InPlace(encoder=ViT(width=16, depth=2, heads=2, **positions))
+    model, fresh = trained(tmp_path / "run", build(spec=spec)), build(spec=spec)
+    save_file(beit.to_unilm(model.encoder, (4, 4)), tmp_path / "beit.safetensors")
+    told = load_init(fresh, tmp_path / "beit.safetensors")
+    assert told.layout == "official BEiT" and told.fresh == ("mask_token", "heads.pixels.weight", "heads.pixels.bias")
+    assert torch.equal(fresh.encoder.relative.table, model.encoder.relative.table)
+    assert fresh.encoder.relative.table.any()
+    assert torch.equal(fresh.encoder.blocks[1].ls2.gamma, model.encoder.blocks[1].ls2.gamma)
 
 
 def test_another_predictor_keeps_its_own_weights_and_says_so(run):

@@ -25,12 +25,20 @@ def attend(
     key: Float[Tensor, "B H K d"],
     value: Float[Tensor, "B H K d"],
     live: Bool[Tensor, "B K"] | None = None,
+    bias: Float[Tensor, "#B H Q K"] | None = None,
 ) -> Float[Tensor, "B H Q d"]:
-    """Scaled dot-product attention; keys that are not `live` are never read (each sample needs one that is)."""
+    """Scaled dot-product attention; keys that are not `live` are never read (each sample needs one that is).
+
+    `bias` is added to the scores.
+    """
     if choose_kernel(query, key) == "fused":
         mask = None if live is None else live[:, None, None, :]
+        if bias is not None:
+            mask = bias.to(query.dtype) if mask is None else bias.to(query.dtype).masked_fill(~mask, -torch.inf)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     score = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    if bias is not None:
+        score = score + bias.to(score.dtype)
     if live is not None:
         score = score.masked_fill(~live[:, None, None, :], -torch.inf)
     return score.softmax(dim=-1) @ value

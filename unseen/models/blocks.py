@@ -12,7 +12,11 @@ from unseen.models.attention import attend
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention."""
+    """Multi-head self-attention.
+
+    The bias of the keys adds the same to all scores of a query, so softmax removes it: leaving it out (BEiT, VideoMAE)
+    and any value give the same attention.
+    """
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -20,9 +24,14 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Float[Tensor, "B N D"], live: Bool[Tensor, "B N"] | None = None) -> Float[Tensor, "B N D"]:
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        live: Bool[Tensor, "B N"] | None = None,
+        bias: Float[Tensor, "#B H N N"] | None = None,
+    ) -> Float[Tensor, "B N D"]:
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        return self.proj(attend(query, key, value, live).transpose(1, 2).flatten(2))
+        return self.proj(attend(query, key, value, live, bias).transpose(1, 2).flatten(2))
 
 
 class CrossAttention(nn.Module):
@@ -54,19 +63,42 @@ class Mlp(nn.Module):
         return self.fc2(self.act(self.fc1(x)))
 
 
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+class LayerScale(nn.Module):
+    """A learned factor for each channel of what a block adds (CaiT: Touvron et al., ICCV 2021)."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, eps: float):
+    def __init__(self, width: int, initial: float):
+        super().__init__()
+        self.initial = initial
+        self.gamma = nn.Parameter(torch.empty(width))
+
+    @torch.no_grad()
+    def reset(self, seed: int) -> None:
+        self.gamma.fill_(self.initial)
+
+    def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        return x * self.gamma
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)); `scale`: where a LayerScale of each addition starts."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float, eps: float, scale: float | None = None):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=eps)
         self.attn = Attention(width, heads)
+        self.ls1 = nn.Identity() if scale is None else LayerScale(width, scale)
         self.norm2 = nn.LayerNorm(width, eps=eps)
         self.mlp = Mlp(width, round(width * mlp_ratio))
+        self.ls2 = nn.Identity() if scale is None else LayerScale(width, scale)
 
-    def forward(self, x: Float[Tensor, "B N D"], live: Bool[Tensor, "B N"] | None = None) -> Float[Tensor, "B N D"]:
-        x = x + self.attn(self.norm1(x), live)
-        return x + self.mlp(self.norm2(x))
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        live: Bool[Tensor, "B N"] | None = None,
+        bias: Float[Tensor, "#B H N N"] | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        x = x + self.ls1(self.attn(self.norm1(x), live, bias))
+        return x + self.ls2(self.mlp(self.norm2(x)))
 
 
 class CrossBlock(nn.Module):

@@ -66,11 +66,10 @@ class InPlaceViT(MaskedModel):
     def forward(self, x_visible: Tree, visible_mask: Tree, target_mask: Tree, metadata: Metadata | None = None) -> Tree:
         """Map [B, V, *P] to [B, T, *target], packed in unit order, by output name (a lone mask gives a lone Tensor)."""
         masks = named_masks(target_mask, self.shapes.outputs)
-        batch, n_units = visible_mask.shape
+        n_units = visible_mask.shape[1]
         embedded = self.encoder.patch_embed(x_visible)
         full = unpack(embedded, packing(visible_mask), n_units, self.mask_token[0, 0])
-        centre = centre_of(metadata).expand(batch, -1, -1)
-        tokens = self.encoder.run(full, centre, _live(metadata))[0]
+        tokens = self.encoder.run(full, centre_of(metadata), _live(metadata))[0]
         return _heads(self.heads, tokens[:, tokens.shape[1] - n_units :], masks, target_mask)
 
 

@@ -4,15 +4,16 @@ A predictor gets coordinates of what it predicts, never content. Its forward is 
 data-dependent shape, so it compiles.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from unseen.errors import UnseenError
 from unseen.models.blocks import Block, CrossBlock, call, check_heads, join_live
-from unseen.models.positions import sincos
+from unseen.models.positions import Positions, SinCos, sincos
 from unseen.models.vit import ViT
 
 
@@ -32,9 +33,13 @@ class SelfAttention:
     heads: int = 16
     mlp_ratio: float = 4.0
     norm_eps: float = 1e-6
+    positions: Positions = field(default_factory=SinCos)  # a computed choice: there is no table here
+    embed_bias: bool = True  # of the map from the encoder's width; False: as VideoMAE
 
     def __post_init__(self) -> None:
         check_heads("SelfAttention", self.width, self.heads)
+        if self.positions.rows:
+            raise UnseenError("SelfAttention: positions are a learned table", "a predictor computes its positions")
 
     def build(self, encoder: ViT, spacing: tuple[float, ...]) -> nn.Module:
         return SelfAttentionPredictor(self, encoder.width, spacing)
@@ -66,7 +71,8 @@ class SelfAttentionPredictor(nn.Module):
     def __init__(self, spec: SelfAttention, encoder_width: int, spacing: tuple[float, ...]):
         super().__init__()
         self.width, self.spacing, self.recompute = spec.width, spacing, False
-        self.embed = nn.Linear(encoder_width, spec.width)
+        self.positions = spec.positions
+        self.embed = nn.Linear(encoder_width, spec.width, bias=spec.embed_bias)
         self.mask_token = nn.Parameter(torch.empty(1, 1, spec.width))
         self.blocks = nn.ModuleList(
             Block(spec.width, spec.heads, spec.mlp_ratio, spec.norm_eps) for _ in range(spec.depth)
@@ -84,8 +90,8 @@ class SelfAttentionPredictor(nn.Module):
         n_visible, n_hidden = centre_visible.shape[1], centre_hidden.shape[1]
         n_class = features.shape[1] - n_visible
         seen = self.embed(features)
-        visible = seen[:, n_class:] + sincos(centre_visible, self.spacing, self.width)
-        hidden = self.mask_token + sincos(centre_hidden, self.spacing, self.width)
+        visible = seen[:, n_class:] + self.positions(centre_visible, self.spacing, self.width)
+        hidden = self.mask_token + self.positions(centre_hidden, self.spacing, self.width)
         x = torch.cat([seen[:, :n_class].to(visible.dtype), visible, hidden.to(visible.dtype)], dim=1)
         live = join_live([(None, n_class), (live_visible, n_visible), (live_hidden, n_hidden)], x)
         for block in self.blocks:

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from unseen.codec import to_json
 from unseen.data.views import Frames
 from unseen.errors import UnseenError
+from unseen.models.layouts import beit, ijepa, video_mae
 from unseen.models.layouts.official import to_timm
 from unseen.models.layouts.transformers import from_official_names, vit_config
+from unseen.models.positions import Sequence1D
 from unseen.models.vit import VisionTransformer
 from unseen.systems.encode import FrozenEncoder, load_encoder
 from unseen.units.normalise import Fixed, Normalise
@@ -55,11 +57,11 @@ def export(
 def _write_timm(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
     """For `timm.create_model("local-dir:FOLDER")`."""
     encoder, grid, unit = _vit(frozen)
-    rows, columns, channels = unit
     spec = encoder.spec
     if not math.isclose(spec.norm_eps, TIMM_EPS):
         raise UnseenError(f"norm_eps is {spec.norm_eps}", f"timm's ViT has {TIMM_EPS}", "export to onnx")
     _save(to_timm(encoder, grid), folder)
+    rows, columns, channels = unit
     size = [grid[0] * rows, grid[1] * columns]
     arguments = {
         "img_size": size,
@@ -71,6 +73,7 @@ def _write_timm(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
         "mlp_ratio": spec.mlp_ratio,
         "class_token": spec.class_token,
         "global_pool": "avg",
+        "init_values": spec.layer_scale,
         "fc_norm": False,  # the final norm comes before pooling, as here
     }
     name = TIMM_NAMES.get(spec.width, "vit_base") + "_patch16_224"  # a registered name; the arguments say the rest
@@ -81,14 +84,13 @@ def _write_timm(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
 
 
 def _write_transformers(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
-    """For `ViTModel.from_pretrained(FOLDER, add_pooling_layer=False)`; ViTMAEModel reads it too."""
+    """For `from_pretrained(FOLDER)` of the model class that the config names; ViTMAEModel reads a ViTModel too."""
     encoder, grid, unit = _vit(frozen)
-    if not encoder.spec.class_token:
-        raise UnseenError("the encoder has no class token", "transformers' ViT has one", "export to timm or onnx")
-    _save(from_official_names(to_timm(encoder, grid), prefix=""), folder)
-    (folder / "config.json").write_text(json.dumps(vit_config(encoder.spec, unit, grid), indent=1))
+    state, config = _for_transformers(encoder, grid)
+    _save(state, folder)
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
     statistics = _statistics(frozen.normalise)
-    if statistics:
+    if statistics and len(unit) == 3:
         processor = {
             "image_processor_type": "ViTImageProcessor",
             "size": {"height": grid[0] * unit[0], "width": grid[1] * unit[1]},
@@ -96,7 +98,19 @@ def _write_transformers(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
             "image_std": statistics["std"],
         }
         (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=1))
-    return {"grid": list(grid)}
+    return {"grid": list(grid), "model": config["architectures"][0]}
+
+
+def _for_transformers(encoder: VisionTransformer, grid: tuple[int, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and config of the model there that computes what this encoder does."""
+    spec = encoder.spec
+    if len(encoder.unit) == 4:
+        return video_mae.to_peer(encoder)
+    if spec.relative is not None or spec.layer_scale is not None or spec.positions is None:
+        return beit.to_peer(encoder, grid)
+    if not spec.class_token:
+        return ijepa.to_peer(encoder, grid)
+    return from_official_names(to_timm(encoder, grid), prefix=""), vit_config(spec, encoder.unit, grid)
 
 
 class _Tensors(nn.Module):
@@ -184,15 +198,17 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _vit(frozen: FrozenEncoder) -> tuple[VisionTransformer, tuple[int, int], tuple[int, int, int]]:
+def _vit(frozen: FrozenEncoder) -> tuple[VisionTransformer, tuple[int, ...], tuple[int, ...]]:
     """The encoder, the patch grid of its nominal frame, and its unit, where other libraries know such an encoder."""
     encoder = frozen.encoder
     if not isinstance(encoder, VisionTransformer):
         raise UnseenError("the encoder is a user's backbone", "other libraries know the ViT", "export to onnx")
+    if len(encoder.unit) == 4 and isinstance(encoder.spec.positions, Sequence1D):
+        return encoder, encoder.spec.positions.grid, encoder.unit
     if not isinstance(frozen.unit, Patches):
         raise UnseenError(f"units are {type(frozen.unit).__name__}", "a ViT elsewhere cuts patches", "export to onnx")
-    rows, columns, channels = encoder.unit
-    return encoder, (_frame_px(frozen)[0] // rows, _frame_px(frozen)[1] // columns), (rows, columns, channels)
+    rows, columns, _ = encoder.unit
+    return encoder, (_frame_px(frozen)[0] // rows, _frame_px(frozen)[1] // columns), encoder.unit
 
 
 def _frame_px(frozen: FrozenEncoder) -> tuple[int, int]:
@@ -214,7 +230,8 @@ def _card(frozen: FrozenEncoder, to: str) -> dict[str, Any]:
         "format": f"unseen-export-{to}",
         "normalise": to_json(frozen.normalise),
         "unit": to_json(frozen.unit),
-        "frame_px": list(_frame_px(frozen)),
+        **({"frame_px": list(frozen.view.frame_px)} if isinstance(frozen.view, Frames) else {}),
+        "view": to_json(frozen.view),
     }
 
 

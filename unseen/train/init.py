@@ -1,4 +1,4 @@
-"""Weights to start from: a run of ours, or a file of timm, transformers or the official MAE code."""
+"""Weights to start from: a run of ours, or a file of any layout that `models.layouts` reads."""
 
 from pathlib import Path
 from typing import NamedTuple

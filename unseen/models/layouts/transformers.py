@@ -4,44 +4,68 @@ Version 5 writes version 4's names back on saving, but files the decoder under `
 spellings are read. What is written are version 4's names, which both versions load.
 """
 
-import re
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from unseen.contract import Output, Shapes
 from unseen.errors import UnseenError
+from unseen.models.layouts.names import Names, Rows
 from unseen.models.masked_autoencoder import MaskedAutoencoder
 from unseen.models.predictors import SelfAttention
 from unseen.models.vit import ViT
 
-IGNORABLE = re.compile(r"(pooler\.dense|classifier)\.(weight|bias)")  # heads of other tasks
-
-_OUTER = (  # transformers (after an optional "vit."), official
+VIT_BLOCK: Rows = (  # version 4, then version 5
+    ("layernorm_before.", "norm1."),
+    ("layernorm_after.", "norm2."),
+    ("attention.attention.query.", "attn.query."),
+    ("attention.attention.key.", "attn.key."),
+    ("attention.attention.value.", "attn.value."),
+    ("attention.output.dense.", "attn.proj."),
+    ("intermediate.dense.", "mlp.fc1."),
+    ("output.dense.", "mlp.fc2."),
+    ("attention.q_proj.", "attn.query."),
+    ("attention.k_proj.", "attn.key."),
+    ("attention.v_proj.", "attn.value."),
+    ("attention.o_proj.", "attn.proj."),
+    ("mlp.fc1.", "mlp.fc1."),
+    ("mlp.fc2.", "mlp.fc2."),
+)
+VIT_OUTER: Rows = (
     ("embeddings.cls_token", "cls_token"),
     ("embeddings.position_embeddings", "pos_embed"),
     ("embeddings.patch_embeddings.projection.", "patch_embed.proj."),
     ("layernorm.", "norm."),
-    ("decoder.mask_token", "mask_token"),
-    ("decoder.decoder_pos_embed", "decoder_pos_embed"),
-    ("decoder.decoder_embed.", "decoder_embed."),
-    ("decoder.decoder_norm.", "decoder_norm."),
-    ("decoder.decoder_pred.", "decoder_pred."),
 )
-_BLOCKS = (
-    (re.compile(r"(?:encoder\.layer|layers)\.(\d+)\."), "blocks."),
-    (re.compile(r"decoder\.(?:decoder_layers|decoder_encoder\.layer)\.(\d+)\."), "decoder_blocks."),
+VIT_BLOCKS: Rows = (("encoder.layer.", "blocks."), ("layers.", "blocks."))
+_DECODER: Rows = tuple(
+    (f"decoder.{name}", name)
+    for name in ("mask_token", "decoder_pos_embed", "decoder_embed.", "decoder_norm.", "decoder_pred.")
 )
-_INNER = (  # version 4, version 5, official
-    ("layernorm_before.", "layernorm_before.", "norm1."),
-    ("layernorm_after.", "layernorm_after.", "norm2."),
-    ("attention.attention.query.", "attention.q_proj.", "attn.query."),
-    ("attention.attention.key.", "attention.k_proj.", "attn.key."),
-    ("attention.attention.value.", "attention.v_proj.", "attn.value."),
-    ("attention.output.dense.", "attention.o_proj.", "attn.proj."),
-    ("intermediate.dense.", "mlp.fc1.", "mlp.fc1."),
-    ("output.dense.", "mlp.fc2.", "mlp.fc2."),
+_DECODER_BLOCKS: Rows = (
+    ("decoder.decoder_layers.", "decoder_blocks."),
+    ("decoder.decoder_encoder.layer.", "decoder_blocks."),
+)
+
+
+def prefixed(rows: Rows, prefix: str) -> Rows:
+    """The same rows for a model inside another, which puts its prefix before their names."""
+    return tuple((prefix + theirs, ours) for theirs, ours in rows)
+
+
+VIT = Names(
+    what="ViTMAE or ViT",
+    outer=VIT_OUTER,
+    blocks=VIT_BLOCKS,
+    inner=VIT_BLOCK,
+    ignored=r"(pooler\.dense|classifier)\.(weight|bias)",
+)
+VIT_MAE = Names(
+    what="ViTMAE or ViT",
+    outer=prefixed(VIT_OUTER, "vit.") + _DECODER,
+    blocks=prefixed(VIT_BLOCKS, "vit.") + _DECODER_BLOCKS,
+    inner=VIT_BLOCK,
+    ignored=r"(vit\.)?(pooler\.dense|classifier)\.(weight|bias)",
 )
 
 
@@ -51,33 +75,13 @@ def is_transformers(state: dict[str, Tensor]) -> bool:
 
 def to_official_names(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The state under official names, with fused qkv, and the keys that the allow-list lets fall."""
-    out: dict[str, Tensor] = {}
-    unknown: list[str] = []
-    ignored: list[str] = []
-    for name, value in state.items():
-        bare = name.removeprefix("vit.")
-        official = _outer(bare) or _inner(bare)
-        if official:
-            out[official] = value
-        else:
-            (ignored if IGNORABLE.fullmatch(bare) else unknown).append(name)
-    if unknown:
-        raise UnseenError(f"keys that are not of ViTMAE or ViT: {unknown}", "no key is skipped in silence")
-    return _fuse(out), tuple(ignored)
+    inside = any(name.startswith(("vit.", "decoder.")) for name in state)
+    return (VIT_MAE if inside else VIT).read(state)
 
 
 def from_official_names(state: dict[str, Tensor], prefix: str = "vit.") -> dict[str, Tensor]:
     """Version 4's names; `prefix` is "vit." for ViTMAEForPreTraining and "" for ViTModel and ViTMAEModel."""
-    out = {}
-    for name, value in state.items():
-        for theirs, official in _OUTER:
-            if name.startswith(official):
-                out[(prefix if not theirs.startswith("decoder.") else "") + theirs + name[len(official) :]] = value
-        block = re.fullmatch(r"(decoder_)?blocks\.(\d+)\.(.+)", name)
-        if block:
-            place = "decoder.decoder_layers." if block[1] else f"{prefix}encoder.layer."
-            out |= {f"{place}{block[2]}.{inner}": part for inner, part in _split(block[3], value)}
-    return {name: value.contiguous() for name, value in out.items()}
+    return (VIT_MAE if prefix else VIT).write(state)
 
 
 def describe(config: dict[str, Any], head: str = "pixels") -> tuple[MaskedAutoencoder, Shapes, bool]:
@@ -85,29 +89,33 @@ def describe(config: dict[str, Any], head: str = "pixels") -> tuple[MaskedAutoen
 
     The norm eps is the file's own (the class default, 1e-12, is not that of the official weights, 1e-6).
     """
-    eps = config.get("layer_norm_eps", 1e-12)
-    patch, channels = pair(config["patch_size"]), config.get("num_channels", 3)
-    grid = grid_of(config)
-    unit = (*patch, channels)
-    encoder = ViT(
-        width=config["hidden_size"],
-        depth=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        mlp_ratio=config["intermediate_size"] / config["hidden_size"],
-        norm_eps=eps,
-    )
+    encoder, shapes = describe_vit(config, head)
     predictor = SelfAttention(
         width=config["decoder_hidden_size"],
         depth=config["decoder_num_hidden_layers"],
         heads=config["decoder_num_attention_heads"],
         mlp_ratio=config["decoder_intermediate_size"] / config["decoder_hidden_size"],
-        norm_eps=eps,
+        norm_eps=encoder.norm_eps,
     )
-    shapes = Shapes(unit, (float(patch[0]), float(patch[1])), grid, {head: Output(unit)})
     return MaskedAutoencoder(encoder=encoder, predictor=predictor), shapes, bool(config.get("norm_pix_loss", False))
 
 
-def vit_config(spec: ViT, unit: tuple[int, ...], grid: tuple[int, int]) -> dict[str, Any]:
+def describe_vit(config: dict[str, Any], head: str = "pixels", **settings: Any) -> tuple[ViT, Shapes]:
+    """From the config.json of any ViT over image patches: the encoder, with other `settings`, and its shapes."""
+    patch, grid = pair(config["patch_size"]), grid_of(config)
+    unit = (*patch, config.get("num_channels", 3))
+    encoder = ViT(
+        width=config["hidden_size"],
+        depth=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        mlp_ratio=config["intermediate_size"] / config["hidden_size"],
+        norm_eps=config.get("layer_norm_eps", 1e-12),
+        **settings,
+    )
+    return encoder, Shapes(unit, (float(patch[0]), float(patch[1])), grid, {head: Output(unit)})
+
+
+def vit_config(spec: ViT, unit: tuple[int, ...], grid: tuple[int, ...]) -> dict[str, Any]:
     """The config.json of a ViTModel with these weights (load it with `add_pooling_layer=False`)."""
     rows, columns, channels = unit
     return {
@@ -121,8 +129,8 @@ def vit_config(spec: ViT, unit: tuple[int, ...], grid: tuple[int, int]) -> dict[
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "layer_norm_eps": spec.norm_eps,
-        "image_size": _scalar(grid[0] * rows, grid[1] * columns),
-        "patch_size": _scalar(rows, columns),
+        "image_size": scalar(grid[0] * rows, grid[1] * columns),
+        "patch_size": scalar(rows, columns),
         "num_channels": channels,
         "qkv_bias": True,
     }
@@ -160,42 +168,5 @@ def pair(value: int | list[int] | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
-def _scalar(height: int, width: int) -> int | list[int]:
+def scalar(height: int, width: int) -> int | list[int]:
     return height if height == width else [height, width]
-
-
-def _outer(name: str) -> str | None:
-    return next((o + name[len(t) :] for t, o in _OUTER if name.startswith(t)), None)
-
-
-def _inner(name: str) -> str | None:
-    for pattern, place in _BLOCKS:
-        block = pattern.match(name)
-        rest = name[block.end() :] if block else ""
-        for version4, version5, official in _INNER:
-            for theirs in (version4, version5):
-                if block and rest.startswith(theirs):
-                    return f"{place}{block[1]}.{official}{rest[len(theirs) :]}"
-    return None
-
-
-def _fuse(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """One matrix: rows [0:D] query, [D:2D] key, [2D:3D] value."""
-    out = {name: value for name, value in state.items() if not re.search(r"attn\.(query|key|value)\.", name)}
-    for name in state:
-        if ".attn.query." in name:
-            names = [name.replace("query", part) for part in ("query", "key", "value")]
-            missing = [part for part in names if part not in state]
-            if missing:
-                raise UnseenError(f"missing {missing}", "query, key and value come together")
-            out[name.replace("query", "qkv")] = torch.cat([state[part] for part in names])
-    return out
-
-
-def _split(inner: str, value: Tensor) -> list[tuple[str, Tensor]]:
-    """One official name inside a block as version 4 has it: itself renamed, or three for qkv."""
-    if inner.startswith("attn.qkv."):
-        leaf = inner.removeprefix("attn.qkv.")
-        parts = zip(("query", "key", "value"), value.chunk(3), strict=True)
-        return [(f"attention.attention.{part}.{leaf}", rows) for part, rows in parts]
-    return [(version4 + inner[len(o) :], value) for version4, _, o in _INNER if inner.startswith(o)]
