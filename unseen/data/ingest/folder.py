@@ -259,8 +259,6 @@ def _warnings(plans: list[LogPlan], outcomes: list[Outcome], labels: str | None)
         warnings.append(f"{len(nothing)} logs have no usable frame, such as {nothing[0]!r}")
     if labels and sum(outcome.labels for outcome in outcomes) == 0 and any(outcome.written for outcome in outcomes):
         warnings.append(f"no label in {labels} has the stem of a frame")
-    if rotated := sum(outcome.rotated for outcome in outcomes):
-        warnings.append(f"{rotated} images ask in EXIF to be turned; they are taken as recorded")
     return warnings
 
 
