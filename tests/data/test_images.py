@@ -116,7 +116,7 @@ def as_png(pixels: np.ndarray, colour_type: int) -> bytes:
     import struct
     import zlib
 
-    height, width, channels = pixels.shape
+    height, width, _ = pixels.shape
     rows = pixels.astype(">u2").view(np.uint8).reshape(height, -1)
     data = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()
     header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
