@@ -164,6 +164,22 @@ def test_no_target_at_all_is_refused() -> None:
         replace_at(mae(), {"targets": "{}"}).objective()
 
 
+def test_initial_weights_of_unknown_lineage_are_said_to_be(trained, tmp_path, capsys) -> None:
+    store, finished = trained
+    first, second, weights = tmp_path / "first", tmp_path / "second", tmp_path / "found-somewhere.safetensors"
+    shutil.copy(finished / "encoder.safetensors", weights)
+    unseen.pretrain("mae", data=store, out=first, split="default", init=weights, set=SMALL)
+    unseen.pretrain("mae", data=store, out=second, split="default", init=first, set=SMALL)
+    capsys.readouterr()
+    found = unseen.evaluate(second)
+    assert "found-somewhere.safetensors is unknown" in capsys.readouterr().err
+    assert found["probes"][0]["unknown_lineage"] == [weights.name]
+    page = Path(unseen.report(second)["report"]).read_text()
+    assert page.count(f"lineage of the initial weights ({weights.name}) is unknown") == 1  # in the claim
+    assert f"unknown of {weights.name}" in page
+    assert unseen.evaluate(finished)["warnings"] == []
+
+
 def begun(trained, run: Path, monkeypatch, *words: str) -> None:
     """A run that fails after its record and before its first checkpoint."""
     from unseen.train import checkpoint

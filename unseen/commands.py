@@ -256,6 +256,8 @@ def evaluate(
     for probe in result["probes"]:
         for row in probe["rows"]:
             _say(_standing(probe, row))
+    for warning in result["warnings"]:
+        _say(warning)
     _say(f"{Path(run) / 'evaluation.json'}; as a page: unseen report {run}")
     return result
 

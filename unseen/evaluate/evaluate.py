@@ -15,6 +15,7 @@ import numpy as np
 
 from unseen.errors import UnseenError
 from unseen.evaluate import finetune
+from unseen.evaluate.diagnostics import diagnose, sampled
 from unseen.evaluate.features import FeatureMaker, Frozen, Source, extract
 from unseen.evaluate.intervals import aggregated, inside_recordings, note, over_logs
 from unseen.evaluate.ledger import look, split_id
@@ -39,6 +40,7 @@ def evaluate(
     model_digest: str = "",
     run: str = "",
     transductive: bool = False,
+    unknown_lineage: Sequence[str] = (),
     seed: int = 0,
     batch: int = 16,
     progress: Callable[[str], None] = lambda line: None,
@@ -49,15 +51,21 @@ def evaluate(
     role of each log. lineage: logs that the features were pretrained on. ledger: folder of the list of looks. classes:
     by kind of label, anything with names, ignore and small; by default the source's store knows. registered: hashes of
     the probes that were fixed before training. transductive: allow test logs in the lineage, and say so in the result.
+    unknown_lineage: weights that some features began with and of which nobody knows what they were trained on.
     Fine-tuning is for makers that are a FrozenEncoder: it trains a copy. progress: told what is being scored.
     """
     plans = [prepare(probe, source, split, _classes(source, classes, probe), batch) for probe in probes]
     for plan in plans:
         _refuse_leak(plan, lineage, transductive)
     entries = [_entry(plan, lineage, ledger, registered, model_digest) for plan in plans]
+    for entry in entries:
+        entry["unknown_lineage"] = list(unknown_lineage)
+    diagnostics = {}
     counts: list[dict[str, Counts]] = [{} for _ in plans]
     for name, maker in features.items():
         frozen = _extract_union(name, maker, source, plans, batch)
+        if frozen[1] is not None:
+            diagnostics[name] = _plain(diagnose(sampled(frozen[1].units, seed)))
         for plan, entry, by_maker in zip(plans, entries, counts, strict=True):
             progress(f"probe {plan.probe.name}: {name}")
             if isinstance(plan.probe, FineTune):
@@ -75,7 +83,7 @@ def evaluate(
             row["against"] = {
                 floor: _difference(plan, by_maker[row["features"]], by_maker[floor], seed) for floor in floors
             }
-    return {"format": FORMAT, "run": run, "probes": entries}
+    return {"format": FORMAT, "run": run, "probes": entries, "diagnostics": diagnostics}
 
 
 def _refuse_leak(plan: Plan, lineage: Collection[str], transductive: bool) -> None:

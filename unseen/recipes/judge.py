@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,7 +40,7 @@ def judge(
     if not recipe.probes:
         raise UnseenError(f"the recipe of {run} names no probe", "probes are fixed before training", "add probes=(...)")
     store = open_store(manifest, data, f"unseen evaluate {run}")
-    trained_on = lineage_of(run)
+    trained_on, unknown = lineage_of(run), unknown_origins(run)
     device = default_device()
     features: dict[str, FeatureMaker] = {PRETRAINED: load_encoder(run, trust=trust).to(device)}
     features[RANDOM] = random_twin(recipe, training_store(manifest, store), manifest["logs"]).to(device)
@@ -50,6 +50,7 @@ def judge(
             raise UnseenError(f"two rows would be called {name!r}", "--against names each row by its run folder")
         features[name] = load_encoder(other, trust=trust).to(device)
         trained_on |= lineage_of(other)
+        unknown |= unknown_origins(other)
     if isinstance(recipe.unit, Patches):
         floors = (HandMade(unit_px=recipe.unit.size), RawPixels(unit_px=recipe.unit.size))
         features |= dict(zip(FLOORS, floors, strict=True))
@@ -59,12 +60,17 @@ def judge(
         recipe.probes,
         split=roles(store, split, manifest, trained_on),
         lineage=trained_on,
+        unknown_lineage=sorted(unknown),
         ledger=store.path,
         registered={probe["hash"] for probe in _read(run / "probes.json")["probes"]},
         model_digest=hashlib.blake2b((run / "encoder.safetensors").read_bytes(), digest_size=16).hexdigest(),
         run=run.name,
         progress=lambda line: print(line, file=sys.stderr),
     )
+    result["warnings"] = [
+        f"the lineage of the initial weights {name} is unknown: they may have been trained on the test logs"
+        for name in sorted(unknown)
+    ]
     write_whole(run / "evaluation.json", json.dumps(result, indent=2) + "\n")
     return result
 
@@ -91,13 +97,21 @@ def training_store(manifest: dict[str, Any], judged: Store) -> Store:
 
 def lineage_of(run: Path) -> set[str]:
     """Every log that a run, or a run that it started from, was trained on."""
-    logs: set[str] = set()
-    lineage: dict[str, Any] | None = _read(run / "lineage.json")
-    while lineage:
-        logs |= set(lineage["pretrained_on"])
-        parent = (lineage.get("init") or {}).get("lineage")
-        lineage = parent if isinstance(parent, dict) else None
-    return logs
+    return {log for one in _ancestry(run) for log in one["pretrained_on"]}
+
+
+def unknown_origins(run: Path) -> set[str]:
+    """Names of initial weights, of a run or of one that it started from, that do not tell what they were trained on."""
+    begun_with = [init for one in _ancestry(run) if (init := one.get("init"))]
+    return {Path(init.get("file") or init["run"]).name for init in begun_with if not isinstance(init["lineage"], dict)}
+
+
+def _ancestry(run: Path) -> Iterator[dict[str, Any]]:
+    """The lineage of a run, of the run that it started from, and so on, as far as they are known."""
+    lineage: Any = _read(run / "lineage.json")
+    while isinstance(lineage, dict):
+        yield lineage
+        lineage = (lineage.get("init") or {}).get("lineage")
 
 
 def random_twin(recipe: Recipe, store: Store, logs: list[str]) -> FrozenEncoder:
