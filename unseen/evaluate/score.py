@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from unseen.data.clips import IGNORE
 from unseen.errors import UnseenError
 from unseen.evaluate.features import Frozen, Source, label_images, one_hot, pool, unit_shares
 from unseen.evaluate.folds import Fold, class_draws, folds, frame_draws, inner_folds, log_draws, thinned
@@ -20,7 +21,6 @@ from unseen.evaluate.metrics import Counts, Over, accuracy, compute, confusion, 
 from unseen.evaluate.neighbours import fit_neighbours
 from unseen.evaluate.probes import Classify, Dense, Probe
 
-IGNORE = 255  # in the label images of a source
 FITS: dict[str, Callable[..., Any]] = {"ridge": fit_ridge, "logistic": fit_logistic, "knn": fit_neighbours}
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unseen.data.clips import IGNORE
 from unseen.data.images import BadImage, ImageInfo, decode, encode, examine, resize
 from unseen.data.ingest import video
 from unseen.data.ingest.labels import LabelSource, open_labels, turned_with
@@ -163,7 +164,7 @@ def _label(
         return
     if ids is None:
         return
-    top = int(ids[ids != 255].max(initial=0))
+    top = int(ids[ids != IGNORE].max(initial=0))
     if settings.n_classes is not None and top >= settings.n_classes:
         raise UnseenError(
             f"the label of {item.source.uri} holds class {top}",
