@@ -67,7 +67,7 @@ def judge(
         run=run.name,
         progress=lambda line: print(line, file=sys.stderr),
     )
-    result["warnings"] = [
+    result["warnings"] += [
         f"the lineage of the initial weights {name} is unknown: they may have been trained on the test logs"
         for name in sorted(unknown)
     ]

@@ -63,6 +63,20 @@ def diagnostics_view(evaluation: dict[str, Any]) -> list[list[str]]:
     ]
 
 
+def controls_view(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """A line for each control and feature maker: what permuted labels score, beside chance."""
+    return [
+        {
+            "name": f"{one.get('name')}, {metric_name(str(one.get('metric')))} of {one.get('of')}",
+            "features": one.get("features"),
+            "values": [_metric(str(one.get("metric")), one.get(key)) for key in ("score", "chance", "above", "spread")],
+            "shuffles": one.get("shuffles"),
+            "alarm": bool(one.get("alarm")),
+        }
+        for one in evaluation.get("controls") or []
+    ]
+
+
 def _table(probe: dict[str, Any]) -> dict[str, Any] | None:
     rows, primary = probe.get("rows") or [], str(probe.get("primary", ""))
     if not rows:
