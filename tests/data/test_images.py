@@ -10,7 +10,7 @@ from unseen.data.clips import ClipSource
 from unseen.data.images import BadImage, decode, encode, examine, upright
 from unseen.data.ingest.folder import ingest_folder
 from unseen.data.store import Store
-from unseen.data.views import View
+from unseen.data.views import Frames
 
 RNG = np.random.default_rng(0)
 SMOOTH = np.linspace(0, 255, 16 * 32 * 3).reshape(16, 32, 3).astype(np.uint8)
@@ -71,7 +71,7 @@ def test_turned_frames_keep_their_bytes_and_their_labels(tmp_path, size):
     if size is None:
         assert store.read_blob("log", "camera", 0) == blob
     assert store.table("obs")["shape"].to_pylist()[0] == [*(size or (32, 16)), 3]
-    clip = ClipSource(store, ["log"], View(frame_px=(32, 16))).frames([0, 1], labels=True)
+    clip = ClipSource(store, ["log"], Frames(frame_px=(32, 16))).frames([0, 1], labels=True)
     near = clip["image"][:, 0] > 100
     np.testing.assert_array_equal(clip["label"].numpy(), np.broadcast_to(np.arange(32)[:, None] >= 24, (2, 32, 16)))
     assert (near == clip["label"].bool()).float().mean() > 0.9
@@ -91,7 +91,7 @@ def test_sixteen_bits_of_colour_stay_sixteen(tmp_path, orientation):
     ingest_folder(tmp_path / "src", tmp_path / "store", size=pixels.shape[:2])
     kept = Store.open(tmp_path / "store").read_blob("log", "camera", 0)
     np.testing.assert_array_equal(decode(kept, "png"), pixels)
-    clip = ClipSource(Store.open(tmp_path / "store"), ["log"], View(frame_px=pixels.shape[:2])).frames([0])
+    clip = ClipSource(Store.open(tmp_path / "store"), ["log"], Frames(frame_px=pixels.shape[:2])).frames([0])
     np.testing.assert_array_equal(clip["image"][0].numpy(), pixels.transpose(2, 0, 1))
 
 
