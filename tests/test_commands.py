@@ -162,3 +162,76 @@ def test_settings_that_mean_nothing_are_refused_by_name(path, value) -> None:
 def test_no_target_at_all_is_refused() -> None:
     with pytest.raises(UnseenError, match="no target"):
         replace_at(mae(), {"targets": "{}"}).objective()
+
+
+def test_initial_weights_of_unknown_lineage_are_said_to_be(trained, tmp_path, capsys) -> None:
+    store, finished = trained
+    first, second, weights = tmp_path / "first", tmp_path / "second", tmp_path / "found-somewhere.safetensors"
+    shutil.copy(finished / "encoder.safetensors", weights)
+    unseen.pretrain("mae", data=store, out=first, split="default", init=weights, set=SMALL)
+    unseen.pretrain("mae", data=store, out=second, split="default", init=first, set=SMALL)
+    capsys.readouterr()
+    found = unseen.evaluate(second)
+    assert "found-somewhere.safetensors is unknown" in capsys.readouterr().err
+    assert found["probes"][0]["unknown_lineage"] == [weights.name]
+    page = Path(unseen.report(second)["report"]).read_text()
+    assert page.count(f"lineage of the initial weights ({weights.name}) is unknown") == 1  # in the claim
+    assert f"unknown of {weights.name}" in page
+    assert unseen.evaluate(finished)["warnings"] == []
+
+
+def begun(trained, run: Path, monkeypatch, *words: str) -> None:
+    """A run that fails after its record and before its first checkpoint."""
+    from unseen.train import checkpoint
+
+    def full(tensors, path):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        words = ("--data", str(trained[0]), "--split", "default", "--out", str(run), *words)
+        assert main(["pretrain", "mae", *words, "--set", *SMALL]) == 2
+    assert (run / "recipe.json").is_file() and not (run / "checkpoints" / "last").exists()
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_begins_at_step_0(trained, tmp_path, monkeypatch, capsys) -> None:
+    store, finished = trained
+    run = tmp_path / "run"
+    begun(trained, run, monkeypatch)
+    assert "there is no checkpoint yet" in capsys.readouterr().err
+    with pytest.raises(UnseenError, match=r"no checkpoint yet.*resume.*step 0"):
+        unseen.pretrain("mae", data=store, out=run, split="default", set=SMALL)
+    assert main(["resume", str(run)]) == 0
+    assert "begins at step 0" in capsys.readouterr().err
+    assert (run / "encoder.safetensors").read_bytes() == (finished / "encoder.safetensors").read_bytes()
+
+
+def test_it_begins_with_the_weights_of_its_record_or_not_at_all(trained, tmp_path, monkeypatch) -> None:
+    init, whole, run, moved = (tmp_path / name for name in ("init", "whole", "run", "moved"))
+    shutil.copytree(trained[1], init)
+    monkeypatch.chdir(tmp_path)
+    begun(trained, run, monkeypatch, "--init", "init")  # a relative path: resume may be said elsewhere
+    begun(trained, moved, monkeypatch, "--init", "init/encoder.safetensors")
+    unseen.pretrain("mae", data=trained[0], out=whole, split="default", init=init, set=SMALL)
+    monkeypatch.chdir("/")
+    unseen.resume(run)
+    assert (run / "encoder.safetensors").read_bytes() == (whole / "encoder.safetensors").read_bytes()
+    shutil.copy(whole / "encoder.safetensors", init / "encoder.safetensors")
+    with pytest.raises(UnseenError, match="no longer those"):
+        unseen.resume(moved)
+
+
+def test_a_record_that_was_never_finished_is_no_run(trained, tmp_path) -> None:
+    """Killed while it was written: there is no recipe yet, and nothing to lose."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "probes.json").write_text("{}")
+    (run / ".tmp-manifest.json-7").write_text("{")
+    with pytest.raises(UnseenError, match="not a run"):
+        unseen.resume(run)
+    (run / "notes.txt").write_text("mine")
+    with pytest.raises(UnseenError, match="never overwritten"):
+        unseen.pretrain("mae", data=trained[0], out=run, split="default", set=SMALL)
+    (run / "notes.txt").unlink()
+    unseen.pretrain("mae", data=trained[0], out=run, split="default", set=SMALL)
+    assert (run / "encoder.json").is_file() and json.loads((run / "probes.json").read_text())["probes"]

@@ -6,6 +6,7 @@ Nothing heavy is imported here; each function brings in what it needs once its c
 import os
 import shutil
 import sys
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,7 @@ else:
 
 Result = dict[str, Any]
 DEMO_MARK = "demo.txt"
+BEFORE_RECIPE = ("probes.json", "manifest.json", "lineage.json", "env.json")  # of a run
 
 
 def world(
@@ -203,7 +205,7 @@ def pretrain(
     data, out = Path(data), Path(out)
     _check_store(data, split)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first process makes the folder
-        _check_new(out)
+        _check_new(out, besides=BEFORE_RECIPE)
     if isinstance(recipe, str) and not recipe.endswith(".json"):
         from unseen.recipes.outline import check_overrides
 
@@ -214,7 +216,7 @@ def pretrain(
 
 
 def resume(run: Path, /, *, data: Path | None = None, trust: tuple[str, ...] = ()) -> Result:
-    """Go on with an interrupted run from its last checkpoint, to the bit.
+    """Go on with an interrupted run from its last checkpoint, to the bit; where it has none yet, from step 0.
 
     Args:
         run: the run folder.
@@ -254,6 +256,8 @@ def evaluate(
     for probe in result["probes"]:
         for row in probe["rows"]:
             _say(_standing(probe, row))
+    for warning in result["warnings"]:
+        _say(warning)
     _say(f"{Path(run) / 'evaluation.json'}; as a page: unseen report {run}")
     return result
 
@@ -368,10 +372,18 @@ def _check_store(path: Path, split: str | None) -> None:
         raise UnseenError(f"{path} has no split {split!r}", f"its splits: {known}", "make one with `unseen split`")
 
 
-def _check_new(path: Path) -> None:
-    if path.exists() and (path.is_file() or any(path.iterdir())):
-        go_on = f", or `unseen resume {path}`" if (path / "recipe.json").is_file() else ""
-        raise UnseenError(f"{path} exists", "a result is never overwritten", f"name another folder{go_on}")
+def _check_new(path: Path, besides: Collection[str] = ()) -> None:
+    """Refuse a file, and a folder that holds anything `besides` what a killed process leaves before it has a result."""
+    held = {file.name for file in path.iterdir() if not file.name.startswith(".tmp-")} if path.is_dir() else {path.name}
+    if not path.exists() or (path.is_dir() and held <= {*besides}):
+        return
+    what, remedy = f"{path} exists", "name another folder"
+    if (path / "recipe.json").is_file():
+        remedy += f", or `unseen resume {path}`"
+        if not (path / "checkpoints" / "last").is_file():
+            what = f"{path} holds a run that has no checkpoint yet"
+            remedy = f"`unseen resume {path}` begins it at step 0; or remove the folder, or name another"
+    raise UnseenError(what, "a result is never overwritten", remedy)
 
 
 def _check_run(path: Path) -> None:

@@ -3,7 +3,14 @@ import math
 import pytest
 import torch
 
-from unseen.evaluate.diagnostics import collapsed_dimensions, diagnose, effective_rank, participation_ratio, rank_me
+from unseen.evaluate.diagnostics import (
+    collapsed_dimensions,
+    diagnose,
+    effective_rank,
+    participation_ratio,
+    rank_me,
+    sampled,
+)
 
 
 def test_pinned_rank_me():
@@ -43,3 +50,11 @@ def test_collapse_is_counted():
     assert found["collapsed"] == 3
     assert found["median_std"] == pytest.approx(found["healthy_std"], rel=0.3)
     assert all(math.isfinite(value) for value in diagnose(z).values())
+
+
+def test_units_are_drawn_by_a_key_and_no_more_than_the_rank_needs():
+    units = torch.arange(40 * 6 * 3, dtype=torch.float32).view(40, 6, 3)
+    few = sampled(units, seed=0)
+    assert few.shape == (48, 3) and len(few.unique(dim=0)) == 48
+    assert torch.equal(few, sampled(units.to(torch.float64), seed=0)) and not torch.equal(few, sampled(units, seed=1))
+    assert len(sampled(units[:2], seed=0)) == 12

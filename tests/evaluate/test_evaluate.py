@@ -101,6 +101,18 @@ def test_the_result_is_plain_json_and_complete(judge):
     assert against["inside_recordings"] is None  # five frames are one block
 
 
+def test_collapse_is_reported_beside_the_scores(judge):
+    found = judge({"subject": MADE, "blind": shuffled_labels})["diagnostics"]
+    assert found["subject"]["effective_rank"] > 1.5 and found["subject"]["n"] > 100
+    assert found["blind"]["effective_rank"] == 0 and found["blind"]["collapsed"] == found["blind"]["dimensions"] == 2
+    json.dumps(found, allow_nan=False)
+
+
+def test_weights_of_unknown_lineage_stand_in_the_result(judge):
+    assert judge(unknown_lineage=["a.pth"])["probes"][0]["unknown_lineage"] == ["a.pth"]
+    assert judge()["probes"][0]["unknown_lineage"] == []
+
+
 def test_five_test_logs_get_an_interval(judge, source):
     roles = {log: "probe" if i < 3 else "test" for i, log in enumerate(source.log_ids)}
     row = judge(split=roles)["probes"][0]["rows"][0]

@@ -104,3 +104,10 @@ def test_names_of_floors():
 def test_shares_are_read_in_per_cent():
     assert scaled("miou", -0.0123) == "\N{MINUS SIGN}1.2"
     assert scaled("loss", 0.0123) == "0.0123"
+
+
+def test_an_unknown_lineage_stands_in_the_sentence():
+    found = evaluation(random=AHEAD)
+    assert "lineage" not in claim(found).sentence
+    found["probes"][0]["unknown_lineage"] = ["a.pth"]
+    assert "lineage of the initial weights (a.pth) is unknown" in claim(found).sentence

@@ -202,3 +202,19 @@ def test_an_unwritable_place_is_an_error_and_leaves_nothing(make_run, tmp_path):
     with pytest.raises(UnseenError, match="cannot be written"):
         report([make_run()], tmp_path / "file" / "report.html")
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_leak_that_a_control_found_stands_on_the_page(make_run, make_probe, tmp_path):
+    line = {"name": "null", "of": "class", "metric": "accuracy", "features": "pretrained", "shuffles": 20}
+    checks = [line | {"score": 0.5, "chance": 0.2, "above": 0.3, "spread": 0.01, "alarm": True}]
+    told = {"format": 1, "probes": [make_probe()], "controls": checks}
+    page = report([make_run(evaluation=told)], tmp_path / "page.html").read_text()
+    assert "null, accuracy of class" in page and ">leak<" in page and "at chance" not in page
+
+
+def test_the_spectrum_of_the_features_is_an_alarm(make_run, make_probe, tmp_path):
+    numbers = {"dimensions": 64.0, "n": 1024.0, "effective_rank": 21.5, "rank_me_centred": None}
+    told = {"format": 1, "probes": [make_probe()], "diagnostics": {"pretrained": numbers}}
+    page = report([make_run(evaluation=told)], tmp_path / "page.html").read_text()
+    assert "An alarm, no ranking" in page and "21.5" in page and "not defined" in page
+    assert "An alarm, no ranking" not in report([make_run("other")], tmp_path / "page2.html").read_text()

@@ -103,3 +103,16 @@ def test_shadow_falls_away_from_the_sun_and_has_the_right_length():
     rows, columns = np.nonzero(dark)
     np.testing.assert_allclose([x_m[columns].min(), x_m[columns].max()], [1.7, 2.3], atol=0.11)
     assert abs(y_m[rows].min() - (1.0 - 4.0 - 0.3)) < 0.15
+
+
+def test_the_apron_of_a_seed_is_what_it_was():
+    """Stores name a world by its seed: moving code about may not draw another one."""
+    expected = {
+        (0, 0): (694, 24037.848102934302, 2085.8006785065436),
+        (3, 5): (797, 48573.42099321536, 2038.164230980476),
+    }
+    for (seed, log), (count, places, axes) in expected.items():
+        apron = make_apron(make_site(seed, log % 2), seed, log, size_px=(48, 64))
+        solids = apron.solids(1.5)
+        assert len(solids.centre_m) == count
+        assert (solids.centre_m.sum(), solids.axes_m.sum()) == pytest.approx((places, axes), rel=1e-9)

@@ -5,7 +5,7 @@ import pytest
 
 from unseen.geometry import pose
 from unseen.geometry.camera import Camera
-from unseen.world import fleet
+from unseen.world import props
 from unseen.world.apron import make_apron
 from unseen.world.cast import GROUND, SKY, cast_image
 from unseen.world.paint import Ground, Paint, Patch, Style, coverage, ground_points, painted
@@ -73,7 +73,7 @@ def test_a_picture_has_light_and_detail(frame):
 def test_a_cone_stands_where_calibration_and_pose_say():
     camera, site_from_ego = Camera.facing(SIZE, 60.0, 2.0, yaw_deg=8.0, pitch_deg=3.0), pose.planar(40.0, 7.0, 2.2)
     forward = site_from_ego[:3, 0] * 9.0 + site_from_ego[:3, 3]
-    solids = Solids.of(place(fleet.safety_cone(0.75), forward[0], forward[1]))
+    solids = Solids.of(place(props.safety_cone(0.75), forward[0], forward[1]))
     hits = cast_image(solids, camera.ray_field(site_from_ego), SIZE)
     camera_from_site = pose.inverse(site_from_ego @ camera.ego_from_camera)
     u, v, depth = camera.project(pose.transform(camera_from_site, np.array([forward[0], forward[1], 0.35])))

@@ -1,12 +1,14 @@
 """Is the representation collapsing? Alarms inside one run; never a ranking of different objectives.
 
-Take one frame every few seconds, and n at least 16 times the dimensions: all ranks are bounded by n and by D.
+All ranks are bounded by n and by D: take n at least 16 times the dimensions. An evaluation takes units of all its
+frames, drawn by a key. Garrido et al. (RankMe, ICML 2023) compare runs of one method only.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unseen.evaluate.folds import shuffled
 from unseen.systems.spectrum import effective_rank, singular_values
 
 
@@ -31,6 +33,13 @@ def collapsed_dimensions(z: Float[Tensor, "n D"]) -> dict[str, float]:
     unit = torch.nn.functional.normalize(z.double(), dim=1)
     std, healthy = unit.std(dim=0, correction=0), z.shape[1] ** -0.5
     return {"median_std": float(std.median()), "healthy_std": healthy, "collapsed": float((std < healthy / 100).sum())}
+
+
+def sampled(units: Float[Tensor, "F N D"], seed: int, per_dimension: int = 16) -> Float[Tensor, "n D"]:
+    """At most `per_dimension` * D of all units, the same ones for every maker of as many."""
+    flat = units.flatten(0, 1)
+    chosen = shuffled(len(flat), seed, "diagnostics")[: per_dimension * flat.shape[1]]
+    return flat[torch.from_numpy(chosen)].float()
 
 
 def diagnose(z: Float[Tensor, "n D"]) -> dict[str, float]:

@@ -15,11 +15,13 @@ import numpy as np
 
 from unseen.errors import UnseenError
 from unseen.evaluate import finetune
+from unseen.evaluate.control import alarm, check_permuted
+from unseen.evaluate.diagnostics import diagnose, sampled
 from unseen.evaluate.features import FeatureMaker, Frozen, Source, extract
 from unseen.evaluate.intervals import aggregated, inside_recordings, note, over_logs
 from unseen.evaluate.ledger import look, split_id
 from unseen.evaluate.metrics import Counts, Numbers, compute, defined_mean, iou, recall, total
-from unseen.evaluate.probes import Aggregate, FineTune, Probe, spec, spec_hash
+from unseen.evaluate.probes import Aggregate, Classify, Dense, FineTune, Permuted, Probe, Scored, spec, spec_hash
 from unseen.evaluate.score import Plan, few_label_curve, prepare, score
 from unseen.systems.encode import FrozenEncoder
 
@@ -39,6 +41,7 @@ def evaluate(
     model_digest: str = "",
     run: str = "",
     transductive: bool = False,
+    unknown_lineage: Sequence[str] = (),
     seed: int = 0,
     batch: int = 16,
     progress: Callable[[str], None] = lambda line: None,
@@ -49,15 +52,26 @@ def evaluate(
     role of each log. lineage: logs that the features were pretrained on. ledger: folder of the list of looks. classes:
     by kind of label, anything with names, ignore and small; by default the source's store knows. registered: hashes of
     the probes that were fixed before training. transductive: allow test logs in the lineage, and say so in the result.
+    unknown_lineage: weights that some features began with and of which nobody knows what they were trained on.
     Fine-tuning is for makers that are a FrozenEncoder: it trains a copy. progress: told what is being scored.
     """
-    plans = [prepare(probe, source, split, _classes(source, classes, probe), batch) for probe in probes]
+    controls = [probe for probe in probes if isinstance(probe, Permuted)]
+    scored = [probe for probe in probes if not isinstance(probe, Permuted)]
+    plans, shuffled = (
+        [prepare(probe, source, split, _classes(source, classes, probe), batch) for probe in some]
+        for some in (scored, [control.of for control in controls])
+    )
     for plan in plans:
         _refuse_leak(plan, lineage, transductive)
     entries = [_entry(plan, lineage, ledger, registered, model_digest) for plan in plans]
+    for entry in entries:
+        entry["unknown_lineage"] = list(unknown_lineage)
+    diagnostics, checks = {}, []
     counts: list[dict[str, Counts]] = [{} for _ in plans]
     for name, maker in features.items():
-        frozen = _extract_union(name, maker, source, plans, batch)
+        frozen = _extract_union(name, maker, source, [*plans, *shuffled], batch)
+        if frozen[1] is not None:
+            diagnostics[name] = _plain(diagnose(sampled(frozen[1].units, seed)))
         for plan, entry, by_maker in zip(plans, entries, counts, strict=True):
             progress(f"probe {plan.probe.name}: {name}")
             if isinstance(plan.probe, FineTune):
@@ -66,16 +80,35 @@ def evaluate(
                     entry["rows"].append(_row(plan, name, by_maker[name], chosen))
                 continue
             own = _of(frozen, plan)
-            by_maker[name], chosen = score(plan, own)
+            by_maker[name], chosen = score(plan, own, seed)
             entry["rows"].append(_row(plan, name, by_maker[name], chosen))
-            entry["few_label"] += few_label_curve(plan, name, own, seed)
+            if isinstance(plan.probe, Dense | Classify):
+                entry["few_label"] += few_label_curve(plan, name, own, seed)
+        for control, plan in zip(controls, shuffled, strict=True):
+            progress(f"control {control.name}: {name}")
+            found = check_permuted(control, plan, _of(frozen, plan), seed)
+            checks.append(
+                _plain({"features": name, **found, "registered_before_training": _known(control, registered)})
+            )
     for plan, entry, by_maker in zip(plans, entries, counts, strict=True):
         for row in entry["rows"]:
             floors = [name for name in list(features)[1:] if name in by_maker and name != row["features"]]
             row["against"] = {
                 floor: _difference(plan, by_maker[row["features"]], by_maker[floor], seed) for floor in floors
             }
-    return {"format": FORMAT, "run": run, "probes": entries}
+    warnings = [alarm(check) for check in checks if check["alarm"]]
+    return {
+        "format": FORMAT,
+        "run": run,
+        "probes": entries,
+        "controls": checks,
+        "diagnostics": diagnostics,
+        "warnings": warnings,
+    }
+
+
+def _known(probe: Probe, registered: Collection[str]) -> bool:
+    return spec_hash(probe) in registered
 
 
 def _refuse_leak(plan: Plan, lineage: Collection[str], transductive: bool) -> None:
@@ -183,7 +216,7 @@ def _of(frozen: tuple[np.ndarray, Frozen], plan: Plan) -> Frozen:
     return table._replace(pooled=table.pooled[place], units=table.units[place])
 
 
-def _classes(source: Source, classes: Mapping[str, Any] | None, probe: Probe) -> Any:
+def _classes(source: Source, classes: Mapping[str, Any] | None, probe: Scored) -> Any:
     if classes is None:
         return source.store.classes(probe.labels)  # type: ignore[attr-defined]
     if probe.labels not in classes:

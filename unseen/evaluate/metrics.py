@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
+from unseen.data.clips import IGNORE
 from unseen.errors import UnseenError
 
 Numbers = np.ndarray | np.number  # arrays; numpy hands out a number where no axis is left
@@ -22,7 +23,7 @@ class Counts(NamedTuple):
 
 
 def confusion(
-    prediction: Integer[np.ndarray, "*S"], truth: Integer[np.ndarray, "*S"], n_classes: int, ignore: int = 255
+    prediction: Integer[np.ndarray, "*S"], truth: Integer[np.ndarray, "*S"], n_classes: int, ignore: int = IGNORE
 ) -> Int64[np.ndarray, "K K"]:
     """Count pairs (truth, prediction); places where the truth is `ignore` count nothing.
 

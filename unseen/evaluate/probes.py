@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from unseen.errors import UnseenError
 from unseen.evaluate.metrics import Over
 
 Protocol = Literal["split", "leave-one-log-out"]
@@ -102,7 +103,64 @@ class FineTune:
         return "miou"
 
 
-Probe = Dense | Classify | FineTune
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attentive:
+    """One class per frame by a learned query that looks over the units of a frozen encoder (V-JEPA's probe).
+
+    Some 12 D^2 parameters: it overfits few labels, and stands beside a linear probe, never in its place.
+    """
+
+    name: str
+    labels: str = "class"
+    protocol: Protocol = "split"
+    heads: int = 8  # at most: a width that they do not divide has fewer
+    epochs: int = 20
+    batch: int = 64  # frames a step
+    lrs: tuple[float, ...] = (1e-3,)  # the same grid for every encoder; of several one is chosen on inner logs
+    weight_decay: float = 0.001
+    tau: float = 0.0
+    aggregate: Aggregate = "sum"
+    every: int = 1
+    most_frames: int = 0
+
+    @property
+    def kind(self) -> str:
+        return "classify"
+
+    @property
+    def primary(self) -> str:
+        return "accuracy"
+
+    @property
+    def classifier(self) -> str:
+        return "attentive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permuted:
+    """A control: the same probe on labels that belong to other logs must fall to chance, or something leaks."""
+
+    name: str
+    of: Dense | Classify  # ridge is cheap enough for many shuffles
+    shuffles: int = 20
+
+    def __post_init__(self) -> None:
+        if self.shuffles < 2:
+            raise UnseenError(
+                f"{self.name!r} shuffles {self.shuffles} times", "a spread needs two shuffles", "set shuffles=20"
+            )
+
+    @property
+    def kind(self) -> str:
+        return "control"
+
+    @property
+    def labels(self) -> str:
+        return self.of.labels
+
+
+Scored = Dense | Classify | Attentive | FineTune
+Probe = Scored | Permuted
 
 
 def spec(probe: Probe) -> dict:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -11,24 +11,26 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from unseen.data.clips import IGNORE
 from unseen.errors import UnseenError
+from unseen.evaluate.attentive import fit_attentive
 from unseen.evaluate.features import Frozen, Source, label_images, one_hot, pool, unit_shares
 from unseen.evaluate.folds import Fold, class_draws, folds, frame_draws, inner_folds, log_draws, thinned
 from unseen.evaluate.intervals import aggregated
 from unseen.evaluate.linear import Examples, Model, Score, fit_logistic, fit_ridge
 from unseen.evaluate.metrics import Counts, Over, accuracy, compute, confusion, mean_iou, small_objects
 from unseen.evaluate.neighbours import fit_neighbours
-from unseen.evaluate.probes import Classify, Dense, Probe
+from unseen.evaluate.probes import Attentive, Classify, Dense, Scored
 
-IGNORE = 255  # in the label images of a source
 FITS: dict[str, Callable[..., Any]] = {"ridge": fit_ridge, "logistic": fit_logistic, "knn": fit_neighbours}
+OF_FRAMES = Classify | Attentive  # one class a frame
 
 
 @dataclass(frozen=True)
 class Plan:
     """A probe with its frames, labels and outer folds: the same for every feature maker."""
 
-    probe: Probe
+    probe: Scored
     names: tuple[str, ...]
     small: tuple[int, ...]
     indices: np.ndarray  # [F] samples of the source, ascending
@@ -78,7 +80,7 @@ class Plan:
         return small_objects(prediction, truth, n_classes, self.small, below_px=below, above_px=above)
 
 
-def prepare(probe: Probe, source: Source, split: Mapping[str, str], classes: Any, batch: int) -> Plan:
+def prepare(probe: Scored, source: Source, split: Mapping[str, str], classes: Any, batch: int) -> Plan:
     """Collect the labelled frames of the logs that the probe uses. `classes` has names, ignore and small."""
     roles = ("probe", "test") if probe.protocol == "split" else ("probe", "val", "test")
     role_of = np.array([split.get(log, "") for log in source.log_ids])[source.log_of]
@@ -94,7 +96,7 @@ def prepare(probe: Probe, source: Source, split: Mapping[str, str], classes: Any
     new_id = np.array(
         [names.index(n) if n in names else IGNORE for n in classes.names] + [IGNORE] * 256, dtype=np.uint8
     )
-    if isinstance(probe, Classify):
+    if isinstance(probe, OF_FRAMES):
         labels = np.array([new_id[source.class_label(int(i))] for i in indices], dtype=np.int64)
     else:
         labels = new_id[label_images(source, indices, batch)]
@@ -106,10 +108,11 @@ def prepare(probe: Probe, source: Source, split: Mapping[str, str], classes: Any
     return Plan(probe, names, tuple(sorted(names.index(name) for name in small)), indices, logs, labels, outer)
 
 
-def score(plan: Plan, frozen: Frozen) -> tuple[Counts, list[float]]:
+def score(plan: Plan, frozen: Frozen, seed: int) -> tuple[Counts, list[float]]:
     """Counts per frame [F, ...] (zero where no fold tests it), and what was chosen in each fold."""
     probe, (x, h) = plan.probe, table(plan, frozen)
-    assert isinstance(probe, Dense | Classify)
+    assert isinstance(probe, Dense | OF_FRAMES)
+    fit = partial(fit_attentive, probe=probe, seed=seed) if isinstance(probe, Attentive) else FITS[probe.classifier]
     counts, chosen = plan.empty(len(plan.indices)), []
     for fold in plan.folds:
         learn = np.isin(plan.log_of, fold.learn)
@@ -119,14 +122,16 @@ def score(plan: Plan, frozen: Frozen) -> tuple[Counts, list[float]]:
         if isinstance(probe, Dense) and probe.classifier == "logistic":
             keep = checkerboard(frozen.grid, probe.unit_stride)
             examples = Examples(examples.x[:, keep], examples.h[:, keep], examples.fold)
-        model = FITS[probe.classifier](examples, probe.tau, criterion(plan))
+        model = fit(examples, probe.tau, criterion(plan))
         chosen.append(float(model.chosen))
         count_fold(plan, fold.test, x, frozen.grid, model, counts)
     return counts, chosen
 
 
 def table(plan: Plan, frozen: Frozen) -> tuple[Float[Tensor, "F N D"], Float[Tensor, "F N K"]]:
-    """Features and label shares of the units; a frame-level probe has one unit a frame."""
+    """Features and label shares of the units; a frame-level probe has one unit a frame, or looks at them all."""
+    if isinstance(plan.probe, Attentive):
+        return frozen.units, one_hot(plan.labels, len(plan.names))
     if isinstance(plan.probe, Classify):
         return pool(frozen, plan.probe.pool)[:, None], one_hot(plan.labels, len(plan.names))
     return frozen.units, unit_shares(plan.labels, frozen.grid, len(plan.names))
@@ -134,7 +139,7 @@ def table(plan: Plan, frozen: Frozen) -> tuple[Float[Tensor, "F N D"], Float[Ten
 
 def criterion(plan: Plan) -> Score:
     """The probe's own metric, taken on units: what the inner folds choose by."""
-    if isinstance(plan.probe, Classify):
+    if isinstance(plan.probe, OF_FRAMES):
         return lambda c: float(accuracy(c))
     return lambda c: float(mean_iou(c, plan.over))
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,7 +40,7 @@ def judge(
     if not recipe.probes:
         raise UnseenError(f"the recipe of {run} names no probe", "probes are fixed before training", "add probes=(...)")
     store = open_store(manifest, data, f"unseen evaluate {run}")
-    trained_on = lineage_of(run)
+    trained_on, unknown = lineage_of(run), unknown_origins(run)
     device = default_device()
     features: dict[str, FeatureMaker] = {PRETRAINED: load_encoder(run, trust=trust).to(device)}
     features[RANDOM] = random_twin(recipe, training_store(manifest, store), manifest["logs"]).to(device)
@@ -50,6 +50,7 @@ def judge(
             raise UnseenError(f"two rows would be called {name!r}", "--against names each row by its run folder")
         features[name] = load_encoder(other, trust=trust).to(device)
         trained_on |= lineage_of(other)
+        unknown |= unknown_origins(other)
     if isinstance(recipe.unit, Patches):
         floors = (HandMade(unit_px=recipe.unit.size), RawPixels(unit_px=recipe.unit.size))
         features |= dict(zip(FLOORS, floors, strict=True))
@@ -59,12 +60,17 @@ def judge(
         recipe.probes,
         split=roles(store, split, manifest, trained_on),
         lineage=trained_on,
+        unknown_lineage=sorted(unknown),
         ledger=store.path,
         registered={probe["hash"] for probe in _read(run / "probes.json")["probes"]},
         model_digest=hashlib.blake2b((run / "encoder.safetensors").read_bytes(), digest_size=16).hexdigest(),
         run=run.name,
         progress=lambda line: print(line, file=sys.stderr),
     )
+    result["warnings"] += [
+        f"the lineage of the initial weights {name} is unknown: they may have been trained on the test logs"
+        for name in sorted(unknown)
+    ]
     write_whole(run / "evaluation.json", json.dumps(result, indent=2) + "\n")
     return result
 
@@ -91,15 +97,30 @@ def training_store(manifest: dict[str, Any], judged: Store) -> Store:
 
 def lineage_of(run: Path) -> set[str]:
     """Every log that a run, a run that it started from, or a teacher of either was trained on."""
-    return logs_in(_read(run / "lineage.json"))
+    return {log for one in _ancestry(_read(run / "lineage.json")) for log in one["pretrained_on"]}
 
 
-def logs_in(lineage: Any) -> set[str]:
-    """The logs of a lineage and of all that it comes from; nothing where it is unknown."""
-    if not isinstance(lineage, dict):
-        return set()
-    parents = [lineage.get("init") or {}, *lineage.get("teachers", [])]
-    return set(lineage.get("pretrained_on", [])).union(*(logs_in(parent.get("lineage")) for parent in parents))
+def unknown_origins(run: Path) -> set[str]:
+    """Names of initial weights and teachers, at any remove, that do not tell what they were trained on."""
+    parents = [parent for one in _ancestry(_read(run / "lineage.json")) for parent in _parents(one)]
+    return {Path(parent.get("file") or parent["run"]).name for parent in parents if not _known(parent["lineage"])}
+
+
+def _ancestry(lineage: Any) -> Iterator[dict[str, Any]]:
+    """A lineage, and those of all that it comes from, as far as they are known."""
+    if _known(lineage):
+        yield lineage
+        for parent in _parents(lineage):
+            yield from _ancestry(parent["lineage"])
+
+
+def _parents(lineage: dict[str, Any]) -> list[dict[str, Any]]:
+    begun_with = [lineage["init"]] if lineage.get("init") else []
+    return begun_with + lineage.get("teachers", [])
+
+
+def _known(lineage: Any) -> bool:
+    return isinstance(lineage, dict) and "pretrained_on" in lineage
 
 
 def random_twin(recipe: Recipe, store: Store, logs: list[str]) -> FrozenEncoder:

@@ -27,6 +27,7 @@ from unseen.recipes.load import load_recipe, read_recipe, write_recipe
 from unseen.recipes.recipe import Recipe
 from unseen.systems.encode import save_encoder
 from unseen.systems.objective import Objective, sample_keys
+from unseen.train import checkpoint
 from unseen.train.distributed import first_process
 from unseen.train.init import load_init
 from unseen.train.loop import fit
@@ -55,19 +56,51 @@ def start(
         if first_process():
             print(found, file=sys.stderr)
     if first_process():
+        begun_with = origin(init)
+        if begun_with is not None:
+            begun_with["encoder_digest"] = encoder_digest(model)
         out.mkdir(parents=True, exist_ok=True)
-        write_recipe(recipe, out / "recipe.json")
-        record(out, recipe, store, logs, splits, source, init)
+        record(out, recipe, store, logs, splits, source, begun_with)
+        write_recipe(recipe, out / "recipe.json")  # last: a folder with a recipe is a run that can be resumed
     return train(out, recipe, store, source, model)
 
 
 def go_on(run: Path, *, data: Path | None, trust: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Continue a run from its last checkpoint."""
+    """Continue a run from its last checkpoint; one that failed before its first begins at step 0."""
     recipe = read_recipe(run / "recipe.json", trust)
     manifest = read_manifest(run)
     store = open_store(manifest, data, f"unseen resume {run}")
     source = open_source(recipe, store, manifest["logs"])
-    return train(run, recipe, store, source, build(recipe, source))
+    model = build(recipe, source)
+    if checkpoint.last(run) is None:
+        begin_again(run, model)
+    return train(run, recipe, store, source, model)
+
+
+def begin_again(run: Path, model: MaskedModel) -> None:
+    """Give a run without any checkpoint the initial weights that its record names; UnseenError where they changed."""
+    begun_with = json.loads((run / "lineage.json").read_text())["init"]
+    if first_process():
+        print(f"{run} has no checkpoint yet: it begins at step 0", file=sys.stderr)
+    if begun_with is None:
+        return
+    load_init(model, Path(begun_with.get("run") or begun_with["file"]))
+    if encoder_digest(model) != begun_with["encoder_digest"]:
+        raise UnseenError(
+            f"the initial weights of {run} are no longer those that it was begun with",
+            "a run goes on only with what it began with",
+            "restore them, or remove the folder, which has no checkpoint yet, and begin again with `unseen pretrain`",
+        )
+
+
+def encoder_digest(model: nn.Module) -> str:
+    """Of the encoder's weights, which initial weights fill to the last one."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(model.state_dict().items()):
+        if name.startswith("encoder."):
+            digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -161,7 +194,7 @@ def record(
     logs: list[str],
     split: dict[str, Any] | None,
     source: LogSource,
-    init: Path | None,
+    begun_with: dict[str, Any] | None,
 ) -> None:
     """Write what the run is, on what and from what, before the first step: so it cannot be fitted to the result."""
     probes = [{"name": probe.name, "hash": spec_hash(probe), "spec": to_json(probe)} for probe in recipe.probes]
@@ -177,7 +210,7 @@ def record(
             "split": split,
         },
     )
-    lineage = {"pretrained_on": logs, "store_digest": store.digest(), "init": origin(init)}
+    lineage = {"pretrained_on": logs, "store_digest": store.digest(), "init": begun_with}
     _write(run / "lineage.json", {**lineage, "teachers": teachers(recipe)})
     _write(run / "env.json", environment())
 
@@ -204,6 +237,7 @@ def origin(init: Path | None) -> dict[str, Any] | None:
     """
     if init is None:
         return None
+    init = init.absolute()
     home = init if init.is_dir() else init.parent
     if init.is_dir() and (home / "lineage.json").is_file():
         return {"run": str(init), "lineage": json.loads((home / "lineage.json").read_text())}

@@ -179,6 +179,9 @@ def _numbers(probe: dict[str, Any], row: dict[str, Any], comparisons: tuple[Comp
     late = "" if probe.get("registered_before_training") else " This probe was not registered before training."
     if probe.get("transductive"):
         late += f" Pretraining saw {len(probe['transductive'])} of the test logs, unlabelled."
+    if unknown := probe.get("unknown_lineage"):
+        names = ", ".join(map(str, unknown))
+        late += f" The lineage of the initial weights ({names}) is unknown: they may have seen the test logs."
     return (
         f"On {probe.get('name')}, {metric_name(metric)} of a {row.get('classifier')} probe over {held_out} "
         f"is {shown}; difference to {parts}.{late}"

@@ -1,11 +1,12 @@
 """Probe results of evaluation.json as tables and charts that a template can print."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from unseen.report.claim import FLOORS, PERCENT, TWIN, headline_row, is_floor, metric_name, over_logs, scaled
-from unseen.report.svg import PALETTE, Number, Series, dot_strip, line_chart
+from unseen.report.svg import PALETTE, Number, Series, dot_strip, line_chart, number
 
 NOT_EVALUATED = "not evaluated"
 
@@ -41,7 +42,38 @@ def _facts(probe: dict[str, Any]) -> list[tuple[str, str]]:
         ("split digest", str(probe.get("split_digest") or "not recorded")),
         ("spec hash", str(probe.get("spec_hash") or "not recorded")),
         ("looks at these logs", "not counted" if looks is None else str(looks)),
-        ("test logs that pretraining saw", ", ".join(map(str, seen)) or "none" if seen is not None else "not recorded"),
+        ("test logs that pretraining saw", _seen(seen, probe.get("unknown_lineage") or ())),
+    ]
+
+
+def _seen(logs: list[Any] | None, unknown: Sequence[Any]) -> str:
+    """Which test logs stand in the lineage; where part of it is unknown, `none` would be a guess."""
+    if logs is None:
+        return "not recorded"
+    rest = [f"unknown of {name}, whose lineage is not known" for name in unknown]
+    return "; ".join([*([", ".join(map(str, logs))] if logs else []), *rest]) or "none"
+
+
+def diagnostics_view(evaluation: dict[str, Any]) -> list[list[str]]:
+    """A row for each feature maker: name, dimensions, units, ranks, collapsed dimensions."""
+    names = ("dimensions", "n", "effective_rank", "rank_me_centred", "participation_ratio", "collapsed")
+    return [
+        [name, *("not defined" if one.get(key) is None else number(one[key]) for key in names)]
+        for name, one in (evaluation.get("diagnostics") or {}).items()
+    ]
+
+
+def controls_view(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """A line for each control and feature maker: what permuted labels score, beside chance."""
+    return [
+        {
+            "name": f"{one.get('name')}, {metric_name(str(one.get('metric')))} of {one.get('of')}",
+            "features": one.get("features"),
+            "values": [_metric(str(one.get("metric")), one.get(key)) for key in ("score", "chance", "above", "spread")],
+            "shuffles": one.get("shuffles"),
+            "alarm": bool(one.get("alarm")),
+        }
+        for one in evaluation.get("controls") or []
     ]
 
 

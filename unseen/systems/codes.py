@@ -31,7 +31,7 @@ class Codes:
 
     def lineage(self) -> dict[str, Any]:
         """Where the tokenizer comes from."""
-        return {"from": self.tokenizer, "lineage": read_encoder(self.tokenizer)[0]["lineage"]}
+        return {"run": self.tokenizer, "lineage": read_encoder(self.tokenizer)[0]["lineage"]}
 
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Int64[Tensor, "B N"]:
         """Zeros: the ids come with the network."""

@@ -93,7 +93,7 @@ class Frozen(_Features):
 
     def lineage(self) -> dict[str, Any]:
         """Where the teacher comes from."""
-        return {"from": self.encoder, "lineage": read_encoder(self.encoder)[0]["lineage"]}
+        return {"run": self.encoder, "lineage": read_encoder(self.encoder)[0]["lineage"]}
 
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N D"]:
         """Zeros as wide as the teacher's tokens: the features come with the network."""

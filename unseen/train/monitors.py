@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from unseen.contract import Clip, MaskedBatch, MaskedModel, walk
+from unseen.data.clips import IGNORE
 from unseen.packing import pack
 from unseen.precision import autocast
 from unseen.systems.baselines import baselines
@@ -21,7 +22,6 @@ from unseen.train.pictures import draw
 
 CHUNK = 8  # whole frames at once: several times the units of a training crop
 PICTURES = 6
-IGNORE = 255
 
 
 class Monitor:

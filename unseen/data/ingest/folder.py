@@ -1,34 +1,20 @@
 """Ingest of what people have: folders, zip archives and videos of frames, with labels and a CSV beside them."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
 from unseen.data.ingest import video
-from unseen.data.ingest.labels import resolve
+from unseen.data.ingest.asked import attach, check, check_names, companions, fps_of, labels_of
 from unseen.data.ingest.listing import VIDEOS, Skip, find, natural
+from unseen.data.ingest.outcome import IngestResult, counted, result_of, warnings_of
 from unseen.data.ingest.plan import LogPlan, Naming, make_plans
 from unseen.data.ingest.record import Outcome, Settings, record_all, record_list
-from unseen.data.schema import CAMERA_LIKE
 from unseen.data.store import Store
 from unseen.errors import UnseenError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IngestResult:
-    """What an ingest did."""
-
-    written: list[str]  # logs
-    present: list[str]  # logs that were there already, identical
-    frames: int  # written now
-    labels: int
-    skipped: list[Skip]
-    warnings: list[str]
-    skipped_by_reason: dict[str, int] = field(default_factory=dict)
 
 
 def ingest_folder(
@@ -84,25 +70,14 @@ def ingest_folder(
     """
     src = Path(os.path.abspath(src))
     place = store.path if isinstance(store, Store) else Path(store)
-    _check(every, size, workers, independent, labels, classes)
-    _check_names(modality, classes, ignore, small)
-    sources, skips = find(src, _companions(src, sidecar, labels, place))
-    if any(source.file.suffix.lower() in VIDEOS for source in sources):
-        video.require()
+    check(every, size, workers, independent, labels, classes)
+    check_names(modality, classes, ignore, small)
     naming = Naming(pattern=pattern, class_folders=class_folders, independent=independent, columns=columns or {})
-    plans, misnamed, warnings = make_plans(src, sources, naming, Path(sidecar) if sidecar else None, key)
-    loose = _attach(plans, skips + misnamed)
+    plans, loose, warnings = _planned(src, place, naming, sidecar, key, labels, fps)
     if strict and loose:
         raise UnseenError(f"{loose[0].file}: {loose[0].reason}", "strict: every file must be usable")
     if not plans:
-        raise UnseenError(
-            f"no frames in {src}", f"{len(loose)} files were skipped: {_counted(loose)}", "check the path"
-        )
-    for plan in plans:
-        plan.fps = _fps(plan, fps)
-        plan.labels = _labels(plan, labels, src)
-    if fps is not None and all(plan.fps is None for plan in plans):
-        raise UnseenError(f"fps {fps!r} is neither a number nor a column that a log of the sidecar fills")
+        raise UnseenError(f"no frames in {src}", f"{len(loose)} files were skipped: {counted(loose)}", "check the path")
     settings = Settings(
         every=every,
         size=size,
@@ -111,107 +86,62 @@ def ingest_folder(
         n_classes=len(classes) or None,
         strict=strict,
     )
+    with _store_or_nothing(place) as made:
+        if classes:
+            made.set_classes("seg", list(classes), ignore=list(classes).index(ignore) if ignore else None, small=small)
+        outcomes = _write(plans, settings, made, workers, progress)
+    return result_of(plans, outcomes, loose, warnings + warnings_of(plans, outcomes, labels))
+
+
+def _planned(
+    src: Path,
+    place: Path,
+    naming: Naming,
+    sidecar: str | Path | None,
+    key: str | None,
+    labels: str | None,
+    fps: float | str | None,
+) -> tuple[list[LogPlan], list[Skip], list[str]]:
+    """The logs of a source with their times and labels, files that belong to none of them, and warnings."""
+    sources, skips = find(src, companions(src, sidecar, labels, place))
+    if any(source.file.suffix.lower() in VIDEOS for source in sources):
+        video.require()
+    plans, misnamed, warnings = make_plans(src, sources, naming, Path(sidecar) if sidecar else None, key)
+    for plan in plans:
+        plan.fps = fps_of(plan, fps)
+        plan.labels = labels_of(plan, labels, src)
+    if plans and fps is not None and all(plan.fps is None for plan in plans):
+        raise UnseenError(f"fps {fps!r} is neither a number nor a column that a log of the sidecar fills")
+    return plans, attach(plans, skips + misnamed), warnings
+
+
+@contextmanager
+def _store_or_nothing(place: Path) -> Iterator[Store]:
+    """A store, made if need be; one that was made and into which nothing came before an error is taken back."""
     new, new_folder = not (place / "store.json").is_file(), not place.exists()
     store = Store.create(place)
-    outcomes = []
     try:
-        if classes:
-            _name_classes(store, classes, ignore, small)
-        for number, outcome in enumerate(_run(plans, settings, store.path, workers), 1):
-            outcomes.append(outcome)
-            if progress is not None:
-                progress(number, len(plans), outcome.log_id)
+        yield store
     except UnseenError:
         if new:
             _remove_empty(store, new_folder)
         raise
-    _grow_classes(store, outcomes)
-    return _result(plans, outcomes, loose, warnings + _warnings(plans, outcomes, labels))
 
 
-def _check(
-    every: int,
-    size: tuple[int, int] | None,
+def _write(
+    plans: list[LogPlan],
+    settings: Settings,
+    store: Store,
     workers: int,
-    independent: int | None,
-    labels: str | None,
-    classes: Sequence,
-) -> None:
-    if (
-        every < 1
-        or workers < 1
-        or (size is not None and min(size) < 1)
-        or (independent is not None and independent < 1)
-    ):
-        raise UnseenError(
-            f"every {every}, workers {workers}, size {size}, independent {independent}", "all are positive"
-        )
-    if labels and not classes:
-        raise UnseenError(
-            "labels without the names of their classes", "ids need names", "give classes, in order of ids"
-        )
-
-
-def _check_names(modality: str, classes: Sequence[str], ignore: str | None, small: Sequence[str]) -> None:
-    if modality not in CAMERA_LIKE:
-        raise UnseenError(f"modality {modality!r}", f"frames are of {' or '.join(CAMERA_LIKE)}", "--modality camera")
-    if ignore is not None and ignore not in classes:
-        raise UnseenError(f"ignored class {ignore!r} is not among the classes ({', '.join(classes) or 'none'})")
-    if unknown := sorted(set(small) - set(classes)):
-        raise UnseenError(f"small classes {unknown} are not among the classes ({', '.join(classes) or 'none'})")
-
-
-def _name_classes(store: Store, classes: Sequence[str], ignore: str | None, small: Sequence[str]) -> None:
-    store.set_classes("seg", list(classes), ignore=None if ignore is None else list(classes).index(ignore), small=small)
-
-
-def _companions(src: Path, sidecar: str | Path | None, labels: str | None, store: Path) -> list[Path]:
-    """Files below the source that have another purpose than to be frames."""
-    found = [store]
-    if sidecar is not None:
-        found.append(Path(sidecar))
-    if labels is not None:
-        base = src if src.is_dir() else src.parent
-        found += base.glob(labels.replace("{log_id}", "*")) if not Path(labels).is_absolute() else [Path(labels)]
-    return found
-
-
-def _attach(plans: list[LogPlan], skips: list[Skip]) -> list[Skip]:
-    """Give each skipped file to the log that its neighbours belong to; returns those without one."""
-    owner: dict[str, LogPlan] = {}
-    for plan in plans:
-        for item in plan.items:
-            owner.setdefault(str(Path(item.source.uri).parent), plan)
-    loose: list[Skip] = []
-    for skip in skips:
-        found = owner.get(str(Path(skip.file).parent))
-        (loose if found is None else found.skips).append(skip)
-    return loose
-
-
-def _fps(plan: LogPlan, fps: float | str | None) -> float | None:
-    if fps is None or isinstance(fps, int | float):
-        value = fps
-    else:
-        text = plan.columns.get("attributes", {}).get(fps) or fps
-        try:
-            value = float(text)
-        except ValueError:
-            return None  # this log's is unknown
-    if value is not None and not 0 < value < float("inf"):
-        raise UnseenError(f"{value} frames a second for log {plan.log_id!r}", "a rate is positive")
-    return value
-
-
-def _labels(plan: LogPlan, labels: str | None, src: Path) -> Path | None:
-    if labels is None:
-        return None
-    path = resolve(labels, plan.log_id, src)
-    if path.exists():
-        return path
-    if "{log_id}" in labels:
-        return None  # this log has none
-    raise UnseenError(f"labels {labels} are neither in {src} nor here", "labels are a folder, a zip or an npz")
+    progress: Callable[[int, int, str], None] | None,
+) -> list[Outcome]:
+    outcomes = []
+    for number, outcome in enumerate(_run(plans, settings, store.path, workers), 1):
+        outcomes.append(outcome)
+        if progress is not None:
+            progress(number, len(plans), outcome.log_id)
+    _grow_classes(store, outcomes)
+    return outcomes
 
 
 def _run(plans: list[LogPlan], settings: Settings, store: Path, workers: int) -> Iterator[Outcome]:
@@ -246,38 +176,3 @@ def _grow_classes(store: Store, outcomes: list[Outcome]) -> None:
     new = sorted(found - set(known), key=natural)
     if new:
         store.set_classes("class", known + new)
-
-
-def _warnings(plans: list[LogPlan], outcomes: list[Outcome], labels: str | None) -> list[str]:
-    warnings = []
-    if unknown := [plan.log_id for plan in plans if plan.groups == "unknown"]:
-        warnings.append(
-            f"groups are unknown in {', '.join(unknown[:3])}: a split by log cannot part what belongs together; say it "
-            "with a pattern, with columns={'log_id': ...}, or with independent=N if nothing does"
-        )
-    if nothing := [o.log_id for o in outcomes if not o.written and not o.frames and o.skipped]:
-        warnings.append(f"{len(nothing)} logs have no usable frame, such as {nothing[0]!r}")
-    if labels and sum(outcome.labels for outcome in outcomes) == 0 and any(outcome.written for outcome in outcomes):
-        warnings.append(f"no label in {labels} has the stem of a frame")
-    if rotated := sum(outcome.rotated for outcome in outcomes):
-        warnings.append(f"{rotated} images ask in EXIF to be turned; they are taken as recorded")
-    return warnings
-
-
-def _result(plans: list[LogPlan], outcomes: list[Outcome], loose: list[Skip], warnings: list[str]) -> IngestResult:
-    skipped = loose + [skip for outcome in outcomes for skip in outcome.skipped]
-    return IngestResult(
-        written=sorted(outcome.log_id for outcome in outcomes if outcome.written),
-        present=sorted(outcome.log_id for outcome in outcomes if not outcome.written and not outcome.skipped),
-        frames=sum(outcome.frames for outcome in outcomes),
-        labels=sum(outcome.labels for outcome in outcomes),
-        skipped=skipped,
-        warnings=warnings,
-        skipped_by_reason=dict(sorted(Counter(skip.reason for skip in skipped).items())),
-    )
-
-
-def _counted(skips: list[Skip]) -> str:
-    return (
-        ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(s.reason for s in skips).items())) or "none"
-    )

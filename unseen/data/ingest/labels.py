@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from unseen.data.images import BadImage, decode_labels
+from unseen.data.images import BadImage, ImageInfo, decode_labels, upright
 from unseen.data.ingest.listing import Reader, Source, find
 from unseen.errors import UnseenError
 
@@ -38,6 +38,19 @@ def open_labels(path: Path, suffix: str = "") -> LabelSource:
     raise UnseenError(
         f"labels {path} are not there", "labels are a folder, a zip or an npz", "{log_id} may stand in it"
     )
+
+
+def turned_with(ids: np.ndarray, frame: ImageInfo) -> np.ndarray:
+    """Class ids the same way up as their upright frame: drawn over it as it is shown, or as it was recorded.
+
+    Which of both follows from the shape. BadImage where EXIF turns the frame and the shape does not tell.
+    """
+    if frame.orientation == 1:
+        return ids
+    (rows, columns), (height, width) = ids.shape, frame.shape[:2]
+    if frame.orientation < 5 or rows == columns or height == width:
+        raise BadImage("its frame is turned by EXIF, and its shape does not tell whether it is turned too")
+    return ids if (rows > columns) == (height > width) else upright(ids, frame.orientation)
 
 
 class _ImageLabels:

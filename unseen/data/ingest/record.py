@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unseen.data.images import BadImage, decode, encode, examine, resize
+from unseen.data.clips import IGNORE
+from unseen.data.images import BadImage, ImageInfo, decode, encode, examine, resize
 from unseen.data.ingest import video
-from unseen.data.ingest.labels import LabelSource, open_labels
+from unseen.data.ingest.labels import LabelSource, open_labels, turned_with
 from unseen.data.ingest.listing import VIDEOS, Reader, Skip
 from unseen.data.ingest.plan import Item, LogPlan
 from unseen.data.store import Store
@@ -41,7 +42,6 @@ class Outcome:
     labels: int = 0
     classes: set[str] = field(default_factory=set)
     skipped: list[Skip] = field(default_factory=list)
-    rotated: int = 0
 
 
 class _Shot(NamedTuple):
@@ -54,6 +54,7 @@ class _Shot(NamedTuple):
     blob: bytes
     encoding: str
     shape: tuple[int, int, int]
+    recorded: ImageInfo | None = None  # of the file that it came from; None: a video
 
 
 def record_all(plans: list[LogPlan], settings: Settings, store_path: Path) -> Iterator[Outcome]:
@@ -155,13 +156,15 @@ def _label(
         return
     try:
         ids = labels.read(item.source.name, plan.log_id, shot.seq)
+        if ids is not None and shot.recorded is not None:
+            ids = turned_with(ids, shot.recorded)
     except (BadImage, OSError, SyntaxError) as error:
         reason = str(error) if isinstance(error, BadImage) else "corrupt image"
         _skip(outcome, settings, Skip(f"label of {item.source.uri}", f"label: {reason}"))
         return
     if ids is None:
         return
-    top = int(ids[ids != 255].max(initial=0))
+    top = int(ids[ids != IGNORE].max(initial=0))
     if settings.n_classes is not None and top >= settings.n_classes:
         raise UnseenError(
             f"the label of {item.source.uri} holds class {top}",
@@ -190,11 +193,10 @@ def _shots(plan: LogPlan, settings: Settings, outcome: Outcome, reader: Reader) 
         except BadImage as error:
             _skip(outcome, settings, Skip(item.source.uri, str(error)))
             continue
-        outcome.rotated += info.rotated
         encoding, shape = info.encoding, info.shape
         if settings.size is not None:
             blob, encoding, shape = _resized(decode(blob, encoding, settings.size), encoding, settings.size)
-        yield _Shot(item, item.seq, *_time(item, plan.fps), blob, encoding, shape)
+        yield _Shot(item, item.seq, *_time(item, plan.fps), blob, encoding, shape, info)
 
 
 def _video_shots(item: Item, settings: Settings, outcome: Outcome) -> Iterator[_Shot]:
