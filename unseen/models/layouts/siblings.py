@@ -1,0 +1,85 @@
+"""Files of the encoders beside the ViT: each kind of encoder has its own layouts, and their names say which it is."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unseen.errors import UnseenError
+from unseen.models.encoder import Encoder, EncoderSpec
+
+HEAD = "head."  # what stands before the names of the one head that a file holds
+
+State = dict[str, Tensor]
+
+
+class Layout(NamedTuple):
+    """One layout of files for one kind of encoder."""
+
+    name: str
+    recognises: Callable[[State], bool]
+    read: Callable[[State, Any], tuple[State, tuple[str, ...]]]  # with the spec of the encoder that is to be filled
+    """Names of a model (`encoder.`, `predictor.`, `mask_token`, `head.`), and the keys that may be left out."""
+    describe: Callable[[dict[str, Any], Any], EncoderSpec]  # from config.json, beside the spec that is to be filled
+    settings: tuple[str, ...]  # fields of the spec that the shapes of weights do not show
+
+
+def read_sibling(
+    layouts: tuple[Layout, ...], state: State, encoder: Encoder, config: dict[str, Any] | None
+) -> tuple[str, State, tuple[str, ...]]:
+    """The layout's name, all that the file holds under the names of a model, and what may be left out.
+
+    Raises UnseenError for a file of no known layout, for unknown keys, and where config.json tells other settings.
+    """
+    for layout in layouts:
+        if layout.recognises(state):
+            if config is not None:
+                _check_settings(layout.describe(config, encoder.spec), encoder.spec, layout.settings)
+            return layout.name, *layout.read(state, encoder.spec)
+    raise UnseenError(
+        f"the file is not of a {type(encoder.spec).__name__}: it starts with {list(state)[:3]}",
+        f"known: {', '.join(layout.name for layout in layouts)}",
+        "take the file of such a model, or build the encoder that fits the file",
+    )
+
+
+def own_state(state: State, encoder: Encoder) -> State | None:
+    """A state of ours under the names of a model; None where it is not ours."""
+    if any(name.startswith("encoder.blocks.") for name in state):
+        return state
+    own = set(encoder.state_dict())
+    shared = own & set(state)
+    return {f"encoder.{name}": value for name, value in state.items()} if 2 * len(shared) > len(own) else None
+
+
+def untied(state: State, copies: dict[str, str]) -> State:
+    """Without the copies (of what) that some writers keep of tied weights; a copy that differs is an error."""
+    for copy, of in copies.items():
+        if copy in state and of in state and not torch.equal(state[copy], state[of]):
+            raise UnseenError(f"{copy} is not {of}", "the head shares the table of the embedding here")
+    return {name: value for name, value in state.items() if not (name in copies and copies[name] in state)}
+
+
+def require(config: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse a config.json that asks for what the package's encoder does not do; an absent key is the default."""
+    others = {name: config[name] for name, value in wanted.items() if config.get(name, value) != value}
+    if others:
+        raise UnseenError(
+            f"config.json has {others}", f"only { ({name: wanted[name] for name in others}) } is known here"
+        )
+
+
+def _check_settings(theirs: EncoderSpec, ours: Any, names: tuple[str, ...]) -> None:
+    """Refuse what the shapes of weights do not show, and what would give other features without a word."""
+    known = [field.name for field in fields(ours) if field.name in names]
+    other = [name for name in known if getattr(theirs, name) != getattr(ours, name)]
+    if other:
+        asked = ", ".join(f"{name}={getattr(theirs, name)!r}" for name in other)
+        has = ", ".join(f"{name}={getattr(ours, name)!r}" for name in other)
+        raise UnseenError(
+            f"the file was made with {asked}, the encoder has {has}",
+            "they must be the same",
+            f"build it with {type(ours).__name__}({asked})",
+        )
