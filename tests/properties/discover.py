@@ -81,6 +81,9 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
             encoder=dataclasses.replace(SMALL, stem=ConvStem(channels=(4,)), positions=Learned(grid=(3, 2))),
             predictor=dataclasses.replace(CROSS, feature_mix=True),
         ),
+        MaskedAutoencoder(
+            encoder=RotaryViT(width=8, depth=2, heads=2), predictor=RotarySelfAttention(width=8, depth=1, heads=2)
+        ),
     ),
     InPlace: (
         InPlace(encoder=dataclasses.replace(SMALL, relative=Relative(grid=(3, 2)), layer_scale=0.5)),

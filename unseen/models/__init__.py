@@ -10,6 +10,7 @@ from unseen.models.positions import Learned, Sequence1D, SinCos
 from unseen.models.predictors import CrossAttention, SelfAttention
 from unseen.models.quantiser import Quantiser, VectorQuantised
 from unseen.models.relative import Relative
+from unseen.models.rotary_predictor import RotarySelfAttention
 from unseen.models.rotary_vit import RotaryViT
 from unseen.models.stems import ConvStem, LinearStem, WhitenedStem
 from unseen.models.vit import ViT
@@ -27,6 +28,7 @@ __all__ = [
     "ModernBert",
     "Quantiser",
     "Relative",
+    "RotarySelfAttention",
     "RotaryViT",
     "SelfAttention",
     "Sequence1D",

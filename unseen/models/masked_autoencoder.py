@@ -36,7 +36,7 @@ class MaskedAutoencoderModel(MaskedModel):
     def __init__(self, spec: MaskedAutoencoder, shapes: Shapes):
         super().__init__()
         self.spec, self.shapes = spec, shapes
-        self.encoder = spec.encoder.module(shapes)
+        self.encoder: Any = spec.encoder.module(shapes)
         hidden = {name: output for name, output in shapes.outputs.items() if output.on == "hidden"}
         visible = {name: output for name, output in shapes.outputs.items() if output.on == "visible"}
         predictor: Any = spec.predictor.build(spec.encoder, shapes.spacing) if hidden else None

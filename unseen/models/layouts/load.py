@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unseen.errors import UnseenError
 from unseen.models.bert import BertEncoder
 from unseen.models.encoder import Encoder
-from unseen.models.layouts import beit, bert, ijepa, modernbert, siblings, video_mae
+from unseen.models.layouts import beit, bert, ijepa, modernbert, siblings, video_mae, vjepa2
 from unseen.models.layouts.adapt import Inflation, adapt_channels, inflate
 from unseen.models.layouts.files import read_config, read_state
 from unseen.models.layouts.official import TABLES, check_sincos, from_hub, head_prefix, predicting
@@ -22,11 +22,13 @@ from unseen.models.masked_autoencoder import MaskedAutoencoderModel
 from unseen.models.modernbert import ModernBertEncoder
 from unseen.models.positions import Learned, Sequence1D, SinCos, resample
 from unseen.models.relative import extent, resample_relative
+from unseen.models.rotary_vit import RotaryVisionTransformer
 from unseen.models.vit import VisionTransformer
 
 SIBLINGS: dict[type, tuple[siblings.Layout, ...]] = {
     BertEncoder: (bert.LAYOUT,),
     ModernBertEncoder: (modernbert.LAYOUT,),
+    RotaryVisionTransformer: (vjepa2.OFFICIAL, vjepa2.PEER),
 }
 DECODER_KEYS = re.compile(r"(mask_token$|decoder_|predictor\.|heads\.|visible_heads\.|lm_head\.)")  # not of the encoder
 TASK_HEADS = re.compile(r"(head|head_dist|fc_norm)\.(weight|bias)")  # of timm encoders, never loaded
@@ -94,7 +96,7 @@ def load_weights(
     if not isinstance(encoder, Encoder):
         raise UnseenError("the model's encoder is a user's backbone", "only the package's encoders have known layouts")
     if not isinstance(encoder, VisionTransformer):
-        return _load_sibling(model, encoder, Path(path), part, head)
+        return _load_sibling(model, encoder, Path(path), part, head, branch)
     state, config = read_state(path), read_config(path)
     layout, state, ignored = _read(state, branch)
     if layout == "unseen":
@@ -118,9 +120,9 @@ def load_weights(
     return Matched(layout, tuple(chosen), ignored + left, note)
 
 
-def _load_sibling(model: nn.Module, encoder: Encoder, path: Path, part: str, head: str | None) -> Matched:
+def _load_sibling(model: nn.Module, encoder: Encoder, path: Path, part: str, head: str | None, branch: str) -> Matched:
     """The same for an encoder beside the ViT."""
-    state = read_state(path)
+    state, others = siblings.choose_branch(read_state(path), branch)
     own = siblings.own_state(state, encoder)
     layout, found, ignored = (
         ("unseen", own, ())
@@ -138,7 +140,7 @@ def _load_sibling(model: nn.Module, encoder: Encoder, path: Path, part: str, hea
         if absent:
             raise UnseenError(f"the weights do not fit: missing {absent}", "part='all' takes the head too")
     note = _fill(model, encoder, chosen, part)
-    return Matched(layout, tuple(chosen), ignored + left, note)
+    return Matched(layout, tuple(chosen), others + ignored + left, note)
 
 
 def _read(state: dict[str, Tensor], branch: str) -> tuple[str, dict[str, Tensor], tuple[str, ...]]:

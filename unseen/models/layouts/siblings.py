@@ -12,6 +12,8 @@ from unseen.models.encoder import Encoder, EncoderSpec
 
 HEAD = "head."  # what stands before the names of the one head that a file holds
 
+BRANCHES = ("encoder", "target_encoder")
+
 State = dict[str, Tensor]
 
 
@@ -52,6 +54,17 @@ def own_state(state: State, encoder: Encoder) -> State | None:
     own = set(encoder.state_dict())
     shared = own & set(state)
     return {f"encoder.{name}": value for name, value in state.items()} if 2 * len(shared) > len(own) else None
+
+
+def choose_branch(state: State, branch: str) -> tuple[State, tuple[str, ...]]:
+    """Of a file that holds several encoders the one that is asked for, as `encoder.`; and the names of the others."""
+    found = [name for name in BRANCHES if any(key.startswith(f"{name}.") for key in state)]
+    if branch not in found and (branch != "encoder" or "target_encoder" in found):
+        raise UnseenError(f"no branch {branch!r}", f"the file has {found or 'one encoder'}", "pass branch=...")
+    left = tuple(key for key in state if any(key.startswith(f"{name}.") for name in BRANCHES if name != branch))
+    kept = {key: value for key, value in state.items() if key not in left}
+    prefix = f"{branch}."
+    return {"encoder." + k.removeprefix(prefix) if k.startswith(prefix) else k: v for k, v in kept.items()}, left
 
 
 def untied(state: State, copies: dict[str, str]) -> State:
