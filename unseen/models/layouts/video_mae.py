@@ -190,7 +190,7 @@ def _decoder_config(model: MaskedAutoencoderModel) -> dict[str, Any]:
         raise UnseenError(
             "this predictor is not VideoMAE's", "it is SelfAttention with embed_bias=False and the encoder's positions"
         )
-    if spec.norm_eps != model.spec.encoder.norm_eps:
+    if spec.norm_eps != model.encoder.spec.norm_eps:
         raise UnseenError("encoder and predictor have different norm_eps", "transformers' VideoMAE has one")
     return {
         "decoder_hidden_size": spec.width,
