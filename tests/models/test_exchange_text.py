@@ -10,11 +10,15 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from unseen.contract import Output, Shapes
+from unseen.data.views import Frames
 from unseen.errors import UnseenError
 from unseen.models import Bert, InPlace, LinearHead, ModernBert, TiedHead, ViT
 from unseen.models.layouts import bert, load_weights, modernbert
 from unseen.models.words import look
 from unseen.packing import pack
+from unseen.systems.encode import FrozenEncoder
+from unseen.systems.export import export
+from unseen.units import Patches
 
 from .conftest import randomise
 
@@ -166,6 +170,22 @@ def test_transformers_reads_what_we_write(tmp_path, family):
         for name, value in read.state_dict().items():
             prefix = "" if kind is family.whole else family.table.partition(".")[0] + "."
             assert torch.equal(value, theirs.state_dict()[prefix + name]), name
+
+
+def test_the_export_of_a_run_knows_encoders_of_tokens(tmp_path, family, monkeypatch):
+    model, passages = ours(family, peer(family), tmp_path / "theirs"), Passages()
+    vit = ViT(width=24, heads=3, depth=1).build(Shapes((4, 4, 3), (4.0, 4.0), (2, 2), {}))
+    frozen = FrozenEncoder(vit, Patches(size=(4, 4)), None, Frames(frame_px=(8, 8)))
+    frozen.encoder = model.encoder
+    monkeypatch.setattr("unseen.systems.export.load_encoder", lambda run, trust: frozen)
+    told = export(tmp_path, to="transformers", out=tmp_path / "out")
+    assert told["model"] == family.bare.__name__
+    extra = {"add_pooling_layer": False} if family.bare is transformers.BertModel else {}
+    read = family.bare.from_pretrained(tmp_path / "out", **extra).eval()
+    with torch.no_grad():
+        features = read(passages.read, attention_mask=passages.valid.long()).last_hidden_state
+        own = model.encoder(passages.read, CENTRE, passages.valid)
+    assert (features - own)[passages.valid].abs().max() < 1e-5
 
 
 def test_a_trained_mask_token_is_the_row_of_the_mask(tmp_path, family):

@@ -128,7 +128,8 @@ def test_transformers_reads_what_we_write(tmp_path):
     assert torch.equal(read.predictor.embeddings.mask_tokens[0], theirs.predictor.embeddings.mask_tokens[1])
     with torch.no_grad():
         assert torch.allclose(read(video())[0], theirs(video())[0], atol=1e-6)
-    bare, _ = vjepa2.to_peer(model.encoder, GRID)
+    bare, same = vjepa2.to_peer(model.encoder)
+    assert same["crop_size"] == 16 and same["frames_per_clip"] == 6
     assert set(bare) == {name for name in state if name.startswith("encoder.")}
 
 

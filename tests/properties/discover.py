@@ -27,6 +27,7 @@ from unseen.models import (
     Learned,
     MaskedAutoencoder,
     Relative,
+    RotarySelfAttention,
     RotaryViT,
     SelfAttention,
     ViT,

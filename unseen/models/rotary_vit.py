@@ -49,7 +49,7 @@ class RotaryVisionTransformer(Encoder):
     def __init__(self, spec: RotaryViT, shapes: Shapes):
         super().__init__()
         check_parts("RotaryViT", spec.width // spec.heads, len(shapes.spacing))
-        self.spec, self.unit, self.spacing = spec, shapes.unit, shapes.spacing
+        self.spec, self.unit, self.spacing, self.grid = spec, shapes.unit, shapes.spacing, shapes.grid
         self.patch_embed = spec.stem.build(shapes.unit, spec.width)
         self.blocks = nn.ModuleList(
             RotaryBlock(spec.width, spec.heads, spec.mlp_ratio, spec.norm_eps, spec.pairing) for _ in range(spec.depth)

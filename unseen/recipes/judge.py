@@ -17,7 +17,7 @@ from unseen.evaluate.evaluate import evaluate
 from unseen.evaluate.features import FeatureMaker
 from unseen.evaluate.floors import HandMade, RawPixels
 from unseen.files import write_whole
-from unseen.models.encoder import Encoder
+from unseen.models.vit import VisionTransformer
 from unseen.recipes.load import read_recipe
 from unseen.recipes.recipe import Recipe
 from unseen.recipes.run import build, open_source, open_store, read_manifest
@@ -105,7 +105,7 @@ def logs_in(lineage: Any) -> set[str]:
 def random_twin(recipe: Recipe, store: Store, logs: list[str]) -> FrozenEncoder:
     """The same encoder, never trained, from another seed; a whitening stem still sees the data, as in training."""
     model = build(recipe, open_source(recipe, store, logs), seed=recipe.training.seed + 1)
-    encoder = cast(Encoder, model.encoder)
+    encoder = cast(VisionTransformer, model.encoder)
     return FrozenEncoder(encoder, recipe.unit, recipe.normalise, recipe.view)
 
 

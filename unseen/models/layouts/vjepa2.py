@@ -96,9 +96,12 @@ def to_official(model: MaskedAutoencoderModel | RotaryVisionTransformer) -> dict
 
 
 def to_peer(
-    model: MaskedAutoencoderModel | RotaryVisionTransformer, grid: tuple[int, int, int]
+    model: MaskedAutoencoderModel | RotaryVisionTransformer, grid: tuple[int, ...] | None = None
 ) -> tuple[State, dict[str, Any]]:
-    """Weights and config.json for `VJEPA2Model`, where an encoder alone is used with `skip_predictor=True`."""
+    """Weights and config.json for `VJEPA2Model`, where an encoder alone is used with `skip_predictor=True`.
+
+    `grid` [time slots, rows, columns] is that of the clips it will read; None: of those it was built for.
+    """
     encoder, predictor = _to_hub(model)
     state = PEER_ENCODER.write(encoder)
     if predictor:
@@ -106,11 +109,14 @@ def to_peer(
     return state, config(model, grid)
 
 
-def config(model: MaskedAutoencoderModel | RotaryVisionTransformer, grid: tuple[int, int, int]) -> dict[str, Any]:
+def config(model: MaskedAutoencoderModel | RotaryVisionTransformer, grid: tuple[int, ...] | None) -> dict[str, Any]:
     encoder: Any = model.encoder if isinstance(model, MaskedAutoencoderModel) else model
-    spec, unit = encoder.spec, encoder.unit
-    if unit[1] != unit[2] or grid[1] != grid[2]:
-        raise UnseenError(f"patches of {unit[1:3]} px on a {grid[1:]} grid", "V-JEPA 2 has square ones in transformers")
+    spec, unit, grid = encoder.spec, encoder.unit, grid or encoder.grid
+    if grid is None or len(grid) != 3 or unit[1] != unit[2] or grid[1] != grid[2]:
+        raise UnseenError(
+            f"patches of {unit[1:3]} px on the grid {grid}",
+            "in transformers, V-JEPA 2 has square ones on square frames",
+        )
     told = {
         "architectures": ["VJEPA2Model"],
         "model_type": "vjepa2",
