@@ -13,6 +13,7 @@ from unseen.contract import Output, Shapes
 from unseen.data.views import Frames
 from unseen.errors import UnseenError
 from unseen.models import Bert, InPlace, LinearHead, ModernBert, TiedHead, ViT
+from unseen.models.attention import kernel
 from unseen.models.layouts import bert, load_weights, modernbert
 from unseen.models.words import look
 from unseen.packing import pack
@@ -109,16 +110,18 @@ class Passages:
         return model(pack(given, visible), visible, self.hidden, {"centre": CENTRE, "valid": self.valid})
 
 
-def test_features_agree(tmp_path, family):
+@pytest.mark.parametrize("attention", ["fused", "plain"])
+def test_features_agree(tmp_path, family, attention):
     theirs, passages = peer(family), Passages()
     model = ours(family, theirs, tmp_path)
     theirs_inner = theirs.bert if family is FAMILIES["bert"] else theirs.model
     wanted = theirs_inner(passages.read, attention_mask=passages.valid.long()).last_hidden_state
     given = passages.read.where(passages.valid, -1)
-    features = model.encoder(given, CENTRE.expand(3, -1, -1), passages.valid)
+    with kernel(attention):
+        features = model.encoder(given, CENTRE.expand(3, -1, -1), passages.valid)
     assert (features - wanted)[passages.valid].abs().max() < 1e-5
     whole, last = model.encoder(given, CENTRE.expand(3, -1, -1), passages.valid, (0, -1))
-    assert torch.equal(last, features) and not torch.allclose(whole, last)
+    assert torch.allclose(last, features, atol=1e-5) and not torch.allclose(whole, last)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -201,8 +204,20 @@ def test_our_own_files_are_read(tmp_path, family):
     model = ours(family, peer(family), tmp_path)
     save_file({k: v.contiguous() for k, v in model.encoder.state_dict().items()}, tmp_path / "encoder.safetensors")
     read = spec_of(family, family.config()).build(SHAPES)
+    card = {"encoder": {"fields": {"heads": 3, "norm_eps": model.encoder.spec.norm_eps}}}
+    (tmp_path / "encoder.json").write_text(json.dumps(card))
     assert load_weights(read, tmp_path / "encoder.safetensors").layout == "unseen"
     assert all(torch.equal(v, read.encoder.state_dict()[k]) for k, v in model.encoder.state_dict().items())
+
+
+def test_our_own_files_of_other_settings_are_refused(tmp_path, family):
+    model = spec_of(family, family.config()).build(SHAPES)
+    save_file(model.encoder.state_dict(), tmp_path / "encoder.safetensors")
+    (tmp_path / "encoder.json").write_text(json.dumps({"encoder": {"fields": {"heads": 4}}}))
+    with pytest.raises(UnseenError, match="heads=4"):
+        load_weights(model, tmp_path)
+    with pytest.raises(UnseenError, match="adapt files to a ViT"):
+        load_weights(model, tmp_path, channels="adapt")
 
 
 def test_an_encoder_alone_leaves_the_head_out_by_name(tmp_path, family):

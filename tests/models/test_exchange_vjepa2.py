@@ -193,8 +193,12 @@ def test_another_form_or_other_settings_are_refused(tmp_path):
     peer().save_pretrained(tmp_path)
     spec, shapes = vjepa2.describe(config().to_dict())
     right = replace(spec, encoder=replace(spec.encoder, pairing="neighbours")).build(shapes)
+    with pytest.raises(UnseenError, match="pairing='released'"):
+        load_weights(right, tmp_path)
+    (tmp_path / "config.json").unlink()
     with pytest.raises(UnseenError, match='pairing="released"'):
         load_weights(right, tmp_path)
+    config().save_pretrained(tmp_path)
     with pytest.raises(UnseenError, match='pairing="released"'):
         vjepa2.to_peer(right, GRID)
     heads = replace(spec, encoder=replace(spec.encoder, heads=4)).build(shapes)

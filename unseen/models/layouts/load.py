@@ -83,10 +83,10 @@ def load_weights(
     channels: Literal["same", "adapt"] = "same",
     video: Inflation | None = None,
 ) -> Matched:
-    """Fill `model` (a MaskedModel with our ViT, or that ViT) from our own weights or those of any layout in LAYOUTS.
+    """Fill `model` (a MaskedModel, or its encoder alone) from our own weights or those of any layout known for it.
 
     `part="all"` also takes what predicts, its head as that of the output `head`. `grid` is the patch grid of the file,
-    needed where it is not square and no config.json tells. `branch` chooses the encoder of an I-JEPA file. With
+    needed where it is not square and no config.json tells. `branch` chooses the encoder of a JEPA file. With
     `channels="adapt"` colour may become grey and back, with `video` images become tubes (see `adapt`).
 
     Raises UnseenError, and changes nothing, when a key is missing, unknown or of another shape, when the file's
@@ -96,6 +96,8 @@ def load_weights(
     if not isinstance(encoder, Encoder):
         raise UnseenError("the model's encoder is a user's backbone", "only the package's encoders have known layouts")
     if not isinstance(encoder, VisionTransformer):
+        if grid is not None or channels != "same" or video is not None:
+            raise UnseenError("grid, channels and video adapt files to a ViT", f"this is a {type(encoder).__name__}")
         return _load_sibling(model, encoder, Path(path), part, head, branch)
     state, config = read_state(path), read_config(path)
     layout, state, ignored = _read(state, branch)
@@ -123,11 +125,11 @@ def load_weights(
 def _load_sibling(model: nn.Module, encoder: Encoder, path: Path, part: str, head: str | None, branch: str) -> Matched:
     """The same for an encoder beside the ViT."""
     state, others = siblings.choose_branch(read_state(path), branch)
-    own = siblings.own_state(state, encoder)
+    layouts, own = SIBLINGS[type(encoder)], siblings.own_state(state, encoder)
+    if own is not None:
+        siblings.check_own(read_config(path, "encoder.json"), encoder, layouts)
     layout, found, ignored = (
-        ("unseen", own, ())
-        if own is not None
-        else siblings.read_sibling(SIBLINGS[type(encoder)], state, encoder, read_config(path))
+        ("unseen", own, ()) if own is not None else siblings.read_sibling(layouts, state, encoder, read_config(path))
     )
     chosen = {name: value for name, value in found.items() if part == "all" or name.startswith("encoder.")}
     left = tuple(name for name in found if name not in chosen and name != "mask_token")

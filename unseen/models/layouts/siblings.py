@@ -1,7 +1,9 @@
 """Files of the encoders beside the ViT: each kind of encoder has its own layouts, and their names say which it is."""
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +13,6 @@ from unseen.errors import UnseenError
 from unseen.models.encoder import Encoder, EncoderSpec
 
 HEAD = "head."  # what stands before the names of the one head that a file holds
-
 BRANCHES = ("encoder", "target_encoder")
 
 State = dict[str, Tensor]
@@ -22,8 +23,8 @@ class Layout(NamedTuple):
 
     name: str
     recognises: Callable[[State], bool]
-    read: Callable[[State, Any], tuple[State, tuple[str, ...]]]  # with the spec of the encoder that is to be filled
-    """Names of a model (`encoder.`, `predictor.`, `mask_token`, `head.`), and the keys that may be left out."""
+    read: Callable[[State, Any], tuple[State, tuple[str, ...]]]  # for an encoder of a spec: the state under a model's
+    # names (`encoder.`, `predictor.`, `mask_token`, `head.`), and the keys that may be left out
     describe: Callable[[dict[str, Any], Any], EncoderSpec]  # from config.json, beside the spec that is to be filled
     settings: tuple[str, ...]  # fields of the spec that the shapes of weights do not show
 
@@ -84,10 +85,17 @@ def require(config: dict[str, Any], wanted: dict[str, Any]) -> None:
         )
 
 
-def _check_settings(theirs: EncoderSpec, ours: Any, names: tuple[str, ...]) -> None:
+def check_own(card: dict[str, Any] | None, encoder: Encoder, layouts: tuple[Layout, ...]) -> None:
+    """The same for a file of ours, where its encoder.json is beside it."""
+    told = {} if card is None else card["encoder"]["fields"]
+    names = {name for layout in layouts for name in layout.settings} & set(told)
+    _check_settings(SimpleNamespace(**told), encoder.spec, tuple(names))
+
+
+def _check_settings(theirs: Any, ours: Any, names: tuple[str, ...]) -> None:
     """Refuse what the shapes of weights do not show, and what would give other features without a word."""
     known = [field.name for field in fields(ours) if field.name in names]
-    other = [name for name in known if getattr(theirs, name) != getattr(ours, name)]
+    other = [name for name in known if not _same(getattr(theirs, name), getattr(ours, name))]
     if other:
         asked = ", ".join(f"{name}={getattr(theirs, name)!r}" for name in other)
         has = ", ".join(f"{name}={getattr(ours, name)!r}" for name in other)
@@ -96,3 +104,7 @@ def _check_settings(theirs: EncoderSpec, ours: Any, names: tuple[str, ...]) -> N
             "they must be the same",
             f"build it with {type(ours).__name__}({asked})",
         )
+
+
+def _same(a: Any, b: Any) -> bool:
+    return math.isclose(a, b, rel_tol=1e-6) if isinstance(a, float) else bool(a == b)

@@ -232,4 +232,4 @@ def _settings(config: dict[str, Any], spec: Any) -> RotaryViT:
 
 
 OFFICIAL = Layout("official V-JEPA 2", is_official, read_official, _settings, ())
-PEER = Layout("transformers' V-JEPA 2", is_peer, read_peer, _settings, ("heads", "norm_eps"))
+PEER = Layout("transformers' V-JEPA 2", is_peer, read_peer, _settings, ("heads", "norm_eps", "pairing"))
