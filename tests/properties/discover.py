@@ -27,10 +27,14 @@ from unseen.models import (
     Learned,
     MaskedAutoencoder,
     Relative,
+    RotarySelfAttention,
+    RotaryViT,
     SelfAttention,
     ViT,
     WhitenedStem,
 )
+from unseen.models.encoder import EncoderSpec
+from unseen.models.heads import Head
 from unseen.models.positions import Positions
 from unseen.models.predictors import Predictor
 from unseen.models.stems import Stem
@@ -78,9 +82,13 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
             encoder=dataclasses.replace(SMALL, stem=ConvStem(channels=(4,)), positions=Learned(grid=(3, 2))),
             predictor=dataclasses.replace(CROSS, feature_mix=True),
         ),
+        MaskedAutoencoder(
+            encoder=RotaryViT(width=8, depth=2, heads=2), predictor=RotarySelfAttention(width=8, depth=1, heads=2)
+        ),
     ),
     InPlace: (
         InPlace(encoder=dataclasses.replace(SMALL, relative=Relative(grid=(3, 2)), layer_scale=0.5)),
+        InPlace(encoder=RotaryViT(width=8, depth=2, heads=2)),
         InPlace(backbone=SmallBackbone()),
     ),
 }
@@ -103,7 +111,7 @@ def targets() -> list[Target]:
 
 
 def models() -> list[ModelSpec]:
-    return list(members(unseen.models, ModelSpec, others=(ViT, Positions, Predictor, Relative, Stem)))
+    return list(members(unseen.models, ModelSpec, others=(EncoderSpec, Head, Positions, Predictor, Relative, Stem)))
 
 
 def members(room: ModuleType, wanted: type, others: tuple[type, ...] = ()) -> Iterator[Any]:

@@ -1,6 +1,9 @@
-"""Linear heads: one for each output that a model owes, and the bookkeeping of their names."""
+"""Heads: one for each output that a model owes, and the bookkeeping of their names."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -11,19 +14,48 @@ from unseen.errors import UnseenError
 from unseen.packing import Packing, gather, packing
 
 
-class Heads(nn.ModuleDict):
-    """A linear map from tokens to each named output. Names may hold dots, which module names may not."""
+@runtime_checkable
+class Head(Protocol):
+    """A head as a recipe names it: a frozen description of the module [B, K, width] -> [B, K, n_values].
 
-    def __init__(self, width: int, outputs: dict[str, Output], encoder_width: int):
+    The module may read the encoder's parameters; it sees the predicted units only.
+    """
+
+    def build(self, encoder: Any, n_values: int) -> nn.Module: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearHead:
+    """One linear map."""
+
+    def build(self, encoder: Any, n_values: int) -> nn.Module:
+        return nn.Linear(encoder.spec.width, n_values)
+
+
+class Heads(nn.ModuleDict):
+    """A map from tokens to each named output. Names may hold dots, which module names may not."""
+
+    def __init__(
+        self,
+        width: int,
+        outputs: dict[str, Output],
+        encoder_width: int,
+        make: Callable[[int], nn.Module] | None = None,  # from the number of values; None: one linear map each
+    ):
         shapes = {name: (encoder_width,) if output.shape is None else output.shape for name, output in outputs.items()}
-        super().__init__({_key(name): nn.Linear(width, math.prod(shape)) for name, shape in shapes.items()})
+        make = make or (lambda n_values: nn.Linear(width, n_values))
+        super().__init__({_key(name): make(math.prod(shape)) for name, shape in shapes.items()})
         self.shapes = shapes
+
+    def of(self, name: str) -> nn.Module:
+        """The head of one output."""
+        return self[_key(name)]
 
     def forward(
         self, name: str, tokens: Float[Tensor, "B K D"], live: Bool[Tensor, "B K"] | None
     ) -> Shaped[Tensor, "B K *T"]:
         """Predict one output; padding is exactly zero."""
-        values = self[_key(name)](tokens)
+        values = self.of(name)(tokens)
         if live is not None:
             values = torch.where(live[..., None], values, values.new_zeros(()))
         return values.unflatten(-1, self.shapes[name] or (1,)).view(*values.shape[:2], *self.shapes[name])

@@ -1,13 +1,14 @@
 """In place: the encoder reads a full-length input in which hidden units are replaced by a learned token.
 
-BEiT, SimMIM, MaskFeat, data2vec with the package's ViT; with `backbone`, the same for any network [B, C, H, W] ->
-[B, D, h, w] that a user already ships.
+BEiT, SimMIM, MaskFeat, data2vec with the package's ViT, BERT with its encoders of tokens; with `backbone`, the same for
+any network [B, C, H, W] -> [B, D, h, w] that a user already ships.
 """
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -17,10 +18,10 @@ from torch import Tensor, nn
 
 from unseen.contract import MaskedModel, Metadata, Shapes, Tree
 from unseen.errors import UnseenError
-from unseen.models.heads import Heads, named_masks
+from unseen.models.encoder import EncoderSpec
+from unseen.models.heads import Head, Heads, LinearHead, named_masks
 from unseen.models.initialise import construct, initialise
 from unseen.models.positions import centre_of
-from unseen.models.vit import VisionTransformer, ViT
 from unseen.packing import gather, packing, unpack
 
 
@@ -35,12 +36,15 @@ class Backbone(Protocol):
 class InPlace:
     """Exactly one of `encoder` (mask token replaces embeddings, before positions) and `backbone` (learned patch)."""
 
-    encoder: ViT | None = None
+    encoder: EncoderSpec | None = None
     backbone: Backbone | nn.Module | None = None  # a module itself works in a notebook, but no recipe can store it
+    head: Head = field(default_factory=LinearHead)  # of each output; a backbone has linear ones
 
     def __post_init__(self) -> None:
         if (self.encoder is None) == (self.backbone is None):
             raise UnseenError("InPlace got both or neither of `encoder` and `backbone`", "it needs exactly one")
+        if self.backbone is not None and not isinstance(self.head, LinearHead):
+            raise UnseenError(f"InPlace got a backbone and a {type(self.head).__name__}", "a backbone has linear heads")
 
     def build(self, shapes: Shapes) -> MaskedModel:
         """The model for data of these shapes, with the weights of seed 0."""
@@ -54,14 +58,14 @@ class InPlace:
 
 
 class InPlaceViT(MaskedModel):
-    """A ViT over all units; heads read its final tokens at any unit, hidden or visible."""
+    """An encoder over all units; heads read its final tokens at any unit, hidden or visible."""
 
-    def __init__(self, spec: InPlace, encoder: ViT, shapes: Shapes):
+    def __init__(self, spec: InPlace, encoder: EncoderSpec, shapes: Shapes):
         super().__init__()
         self.spec, self.shapes = spec, shapes
-        self.encoder = VisionTransformer(encoder, shapes)
+        self.encoder = encoder.module(shapes)
         self.mask_token = nn.Parameter(torch.empty(1, 1, encoder.width))
-        self.heads = Heads(encoder.width, shapes.outputs, encoder.width)
+        self.heads = Heads(encoder.width, shapes.outputs, encoder.width, partial(spec.head.build, self.encoder))
 
     def forward(self, x_visible: Tree, visible_mask: Tree, target_mask: Tree, metadata: Metadata | None = None) -> Tree:
         """Map [B, V, *P] to [B, T, *target], packed in unit order, by output name (a lone mask gives a lone Tensor)."""

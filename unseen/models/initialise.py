@@ -12,7 +12,13 @@ from unseen.randomness import keys, name_hash, normal, uniform
 M = TypeVar("M", bound=nn.Module)
 
 CHUNK = 2**14
-TOKENS = ("cls_token", "mask_token", "mask_patch", "pos_embed")  # drawn from a normal distribution, std 0.02
+TOKENS = (
+    "cls_token",
+    "mask_token",
+    "mask_patch",
+    "pos_embed",
+    "segment_embed",
+)  # drawn from a normal distribution, std 0.02
 
 
 def construct(factory: Callable[[], M], seed: int = 0) -> M:
@@ -47,7 +53,7 @@ def _initialise(module: Any, seed: int, prefix: str) -> None:
 
 def _draw(owner: nn.Module, leaf: str, parameter: Tensor, seed: int, name: str) -> Tensor:
     count = parameter.numel()
-    if leaf in TOKENS:
+    if leaf in TOKENS or isinstance(owner, nn.Embedding):
         return 0.02 * _numbers(normal, count, seed, name)
     if leaf == "bias":
         return torch.zeros(count)

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from unseen.contract import MaskedModel, Metadata, Shapes, Tree
+from unseen.models.encoder import EncoderSpec
 from unseen.models.heads import Heads, named_masks, within
 from unseen.models.initialise import construct
 from unseen.models.positions import centre_of
 from unseen.models.predictors import Predictor, SelfAttention
-from unseen.models.vit import VisionTransformer, ViT
+from unseen.models.vit import ViT
 from unseen.packing import Packing, gather, packing
 
 
@@ -19,7 +20,7 @@ from unseen.packing import Packing, gather, packing
 class MaskedAutoencoder:
     """Encoder and predictor; which hidden units are predicted (all, or a sample) is the objective's `decode`."""
 
-    encoder: ViT = field(default_factory=ViT)
+    encoder: EncoderSpec = field(default_factory=ViT)
     predictor: Predictor = field(default_factory=SelfAttention)
 
     def build(self, shapes: Shapes) -> "MaskedAutoencoderModel":
@@ -35,7 +36,7 @@ class MaskedAutoencoderModel(MaskedModel):
     def __init__(self, spec: MaskedAutoencoder, shapes: Shapes):
         super().__init__()
         self.spec, self.shapes = spec, shapes
-        self.encoder = VisionTransformer(spec.encoder, shapes)
+        self.encoder: Any = spec.encoder.module(shapes)
         hidden = {name: output for name, output in shapes.outputs.items() if output.on == "hidden"}
         visible = {name: output for name, output in shapes.outputs.items() if output.on == "visible"}
         predictor: Any = spec.predictor.build(spec.encoder, shapes.spacing) if hidden else None

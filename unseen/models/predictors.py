@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from unseen.errors import UnseenError
 from unseen.models.blocks import Block, CrossBlock, call, check_heads, join_live
+from unseen.models.encoder import EncoderSpec
 from unseen.models.positions import Positions, SinCos, sincos
-from unseen.models.vit import ViT
 
 
 @runtime_checkable
 class Predictor(Protocol):
     """A predictor as a recipe names it; its module has `width` and `layers` (of the encoder; None: its output)."""
 
-    def build(self, encoder: ViT, spacing: tuple[float, ...]) -> nn.Module: ...
+    def build(self, encoder: EncoderSpec, spacing: tuple[float, ...]) -> nn.Module: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class SelfAttention:
         if self.positions.rows:
             raise UnseenError("SelfAttention: positions are a learned table", "a predictor computes its positions")
 
-    def build(self, encoder: ViT, spacing: tuple[float, ...]) -> nn.Module:
+    def build(self, encoder: EncoderSpec, spacing: tuple[float, ...]) -> nn.Module:
         return SelfAttentionPredictor(self, encoder.width, spacing)
 
 
@@ -59,7 +59,7 @@ class CrossAttention:
     def __post_init__(self) -> None:
         check_heads("CrossAttention", self.width, self.heads)
 
-    def build(self, encoder: ViT, spacing: tuple[float, ...]) -> nn.Module:
+    def build(self, encoder: EncoderSpec, spacing: tuple[float, ...]) -> nn.Module:
         return CrossAttentionPredictor(self, encoder, spacing)
 
 
@@ -102,7 +102,7 @@ class SelfAttentionPredictor(nn.Module):
 class CrossAttentionPredictor(nn.Module):
     """Mask tokens with positions are the queries; encoder tokens, as they are, the keys and values."""
 
-    def __init__(self, spec: CrossAttention, encoder: ViT, spacing: tuple[float, ...]):
+    def __init__(self, spec: CrossAttention, encoder: EncoderSpec, spacing: tuple[float, ...]):
         super().__init__()
         self.width, self.spacing, self.recompute = spec.width, spacing, False
         self.layers = tuple(range(encoder.depth)) if spec.feature_mix else None

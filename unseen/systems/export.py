@@ -18,15 +18,23 @@ from torch import Tensor, nn
 from unseen.codec import to_json
 from unseen.data.views import Frames
 from unseen.errors import UnseenError
-from unseen.models.layouts import beit, ijepa, video_mae
+from unseen.models.bert import BertEncoder
+from unseen.models.layouts import beit, bert, ijepa, modernbert, video_mae, vjepa2
 from unseen.models.layouts.official import to_timm
 from unseen.models.layouts.transformers import from_official_names, vit_config
+from unseen.models.modernbert import ModernBertEncoder
 from unseen.models.positions import Sequence1D
+from unseen.models.rotary_vit import RotaryVisionTransformer
 from unseen.models.vit import VisionTransformer
 from unseen.systems.encode import FrozenEncoder, load_encoder
 from unseen.units.normalise import Fixed, Normalise
 from unseen.units.patches import Patches
 
+PEERS: dict[type, Callable[[Any], tuple[dict[str, Tensor], dict[str, Any]]]] = {  # encoders that need no nominal frame
+    BertEncoder: bert.to_peer,
+    ModernBertEncoder: modernbert.to_peer,
+    RotaryVisionTransformer: vjepa2.to_peer,
+}
 TIMM_NAMES = {192: "vit_tiny", 384: "vit_small", 768: "vit_base", 1024: "vit_large"}
 TIMM_EPS = 1e-6  # timm's ViT has no setting for it in its model arguments
 ONNX_TOLERANCE = 1e-3  # of the largest feature, float32
@@ -85,6 +93,12 @@ def _write_timm(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
 
 def _write_transformers(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
     """For `from_pretrained(FOLDER)` of the model class that the config names; ViTMAEModel reads a ViTModel too."""
+    peer = PEERS.get(type(frozen.encoder))
+    if peer is not None:
+        state, config = peer(frozen.encoder)
+        _save(state, folder)
+        (folder / "config.json").write_text(json.dumps(config, indent=1))
+        return {"model": config["architectures"][0]}
     encoder, grid, unit = _vit(frozen)
     state, config = _for_transformers(encoder, grid)
     _save(state, folder)

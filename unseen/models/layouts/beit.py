@@ -193,7 +193,10 @@ def _relative(config: dict[str, Any]) -> Relative | None:
 
 
 def _encoder(model: InPlaceViT | VisionTransformer) -> VisionTransformer:
-    return model.encoder if isinstance(model, InPlaceViT) else model
+    encoder = model.encoder if isinstance(model, InPlaceViT) else model
+    if not isinstance(encoder, VisionTransformer):
+        raise UnseenError(f"the encoder is a {type(encoder).__name__}", "a BEiT file holds a ViT")
+    return encoder
 
 
 def _number(name: str) -> int:

@@ -11,16 +11,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unseen.errors import UnseenError
-from unseen.models.layouts import beit, ijepa, video_mae
+from unseen.models.bert import BertEncoder
+from unseen.models.encoder import Encoder
+from unseen.models.layouts import beit, bert, ijepa, modernbert, siblings, video_mae, vjepa2
 from unseen.models.layouts.adapt import Inflation, adapt_channels, inflate
 from unseen.models.layouts.files import read_config, read_state
-from unseen.models.layouts.official import TABLES, check_sincos, from_hub, predicting
+from unseen.models.layouts.official import TABLES, check_sincos, from_hub, head_prefix, predicting
 from unseen.models.layouts.transformers import grid_of, is_transformers, to_official_names
 from unseen.models.masked_autoencoder import MaskedAutoencoderModel
+from unseen.models.modernbert import ModernBertEncoder
 from unseen.models.positions import Learned, Sequence1D, SinCos, resample
 from unseen.models.relative import extent, resample_relative
+from unseen.models.rotary_vit import RotaryVisionTransformer
 from unseen.models.vit import VisionTransformer
 
+SIBLINGS: dict[type, tuple[siblings.Layout, ...]] = {
+    BertEncoder: (bert.LAYOUT,),
+    ModernBertEncoder: (modernbert.LAYOUT,),
+    RotaryVisionTransformer: (vjepa2.OFFICIAL, vjepa2.PEER),
+}
 DECODER_KEYS = re.compile(r"(mask_token$|decoder_|predictor\.|heads\.|visible_heads\.|lm_head\.)")  # not of the encoder
 TASK_HEADS = re.compile(r"(head|head_dist|fc_norm)\.(weight|bias)")  # of timm encoders, never loaded
 
@@ -74,20 +83,24 @@ def load_weights(
     channels: Literal["same", "adapt"] = "same",
     video: Inflation | None = None,
 ) -> Matched:
-    """Fill `model` (a MaskedModel with our ViT, or that ViT) from our own weights or those of any layout in LAYOUTS.
+    """Fill `model` (a MaskedModel, or its encoder alone) from our own weights or those of any layout known for it.
 
     `part="all"` also takes what predicts, its head as that of the output `head`. `grid` is the patch grid of the file,
-    needed where it is not square and no config.json tells. `branch` chooses the encoder of an I-JEPA file. With
+    needed where it is not square and no config.json tells. `branch` chooses the encoder of a JEPA file. With
     `channels="adapt"` colour may become grey and back, with `video` images become tubes (see `adapt`).
 
     Raises UnseenError, and changes nothing, when a key is missing, unknown or of another shape, when the file's
     positions are not the model's, or when its norm eps or number of heads (where a file beside it tells) is another.
     """
+    encoder = model if isinstance(model, Encoder) else model.encoder
+    if not isinstance(encoder, Encoder):
+        raise UnseenError("the model's encoder is a user's backbone", "only the package's encoders have known layouts")
+    if not isinstance(encoder, VisionTransformer):
+        if grid is not None or channels != "same" or video is not None:
+            raise UnseenError("grid, channels and video adapt files to a ViT", f"this is a {type(encoder).__name__}")
+        return _load_sibling(model, encoder, Path(path), part, head, branch)
     state, config = read_state(path), read_config(path)
     layout, state, ignored = _read(state, branch)
-    encoder = model if isinstance(model, VisionTransformer) else model.encoder
-    if not isinstance(encoder, VisionTransformer):
-        raise UnseenError("the model's encoder is a user's backbone", "only the package's ViT has known layouts")
     if layout == "unseen":
         own = read_config(path, "encoder.json")
         if own is not None and "heads" in own["encoder"]["fields"]:
@@ -107,6 +120,29 @@ def load_weights(
     if video is not None and layout != "unseen":
         note += f"; {video} inflation, computed positions are the encoder's own"
     return Matched(layout, tuple(chosen), ignored + left, note)
+
+
+def _load_sibling(model: nn.Module, encoder: Encoder, path: Path, part: str, head: str | None, branch: str) -> Matched:
+    """The same for an encoder beside the ViT."""
+    state, others = siblings.choose_branch(read_state(path), branch)
+    layouts, own = SIBLINGS[type(encoder)], siblings.own_state(state, encoder)
+    if own is not None:
+        siblings.check_own(read_config(path, "encoder.json"), encoder, layouts)
+    layout, found, ignored = (
+        ("unseen", own, ()) if own is not None else siblings.read_sibling(layouts, state, encoder, read_config(path))
+    )
+    chosen = {name: value for name, value in found.items() if part == "all" or name.startswith("encoder.")}
+    left = tuple(name for name in found if name not in chosen and name != "mask_token")
+    if part == "all" and own is None:
+        prefix = head_prefix(model, head)
+        chosen = {
+            prefix + n.removeprefix(siblings.HEAD) if n.startswith(siblings.HEAD) else n: v for n, v in chosen.items()
+        }
+        absent = [name for name in model.state_dict() if name.startswith(prefix) and name not in chosen]
+        if absent:
+            raise UnseenError(f"the weights do not fit: missing {absent}", "part='all' takes the head too")
+    note = _fill(model, encoder, chosen, part)
+    return Matched(layout, tuple(chosen), others + ignored + left, note)
 
 
 def _read(state: dict[str, Tensor], branch: str) -> tuple[str, dict[str, Tensor], tuple[str, ...]]:
@@ -269,7 +305,7 @@ def _check_settings(spec: Any, heads: int, eps: float) -> None:
             )
 
 
-def _fill(model: nn.Module, encoder: VisionTransformer, chosen: dict[str, Tensor], part: str) -> str:
+def _fill(model: nn.Module, encoder: Encoder, chosen: dict[str, Tensor], part: str) -> str:
     """Copy after everything has been checked. Returns what was said of tensors that stay as they are."""
     if part == "encoder" or model is encoder:
         target: nn.Module = encoder

@@ -100,12 +100,12 @@ def predicting(model: Any, head: str | None) -> dict[str, str]:
     )
 
 
-def head_prefix(model: MaskedAutoencoderModel | InPlaceViT, head: str | None) -> str:
+def head_prefix(model: Any, head: str | None) -> str:
     """Where the head of one hidden output stands in our state dict."""
-    names = list(model.heads.shapes)
+    names: list[str] = list(model.heads.shapes)
     if head is None and len(names) == 1:
         head = names[0]
-    if head not in names:
+    if head is None or head not in names:
         raise UnseenError(f"the head {head!r} is not there", f"choose one of {names}", "pass head=...")
     return f"heads.{head.replace('.', '@')}."
 

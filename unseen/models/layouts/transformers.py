@@ -140,14 +140,16 @@ def vit_mae_config(
     spec: MaskedAutoencoder, unit: tuple[int, ...], grid: tuple[int, int], norm_pix: bool
 ) -> dict[str, Any]:
     """The config.json of a ViTMAEForPreTraining with these weights."""
-    predictor = spec.predictor
-    if not isinstance(predictor, SelfAttention) or not spec.encoder.class_token or grid[0] != grid[1]:
+    encoder, predictor = spec.encoder, spec.predictor
+    if not (isinstance(encoder, ViT) and isinstance(predictor, SelfAttention) and encoder.class_token) or (
+        grid[0] != grid[1]
+    ):
         raise UnseenError(
-            "this model is no ViTMAE", "it needs a SelfAttention predictor, a class token and a square grid"
+            "this model is no ViTMAE", "it needs a ViT, a SelfAttention predictor, a class token and a square grid"
         )
-    if predictor.norm_eps != spec.encoder.norm_eps:
+    if predictor.norm_eps != encoder.norm_eps:
         raise UnseenError("encoder and predictor have different norm_eps", "ViTMAE has one")
-    return vit_config(spec.encoder, unit, grid) | {
+    return vit_config(encoder, unit, grid) | {
         "architectures": ["ViTMAEForPreTraining"],
         "model_type": "vit_mae",
         "decoder_hidden_size": predictor.width,

@@ -171,8 +171,13 @@ def describe(config: dict[str, Any], head: str = "pixels") -> tuple[MaskedAutoen
 def _check(model: MaskedAutoencoderModel | VisionTransformer) -> tuple[VisionTransformer, tuple[int, ...]]:
     """The encoder and its grid [time slots, rows, columns], where it is a VideoMAE."""
     encoder = model if isinstance(model, VisionTransformer) else model.encoder
-    positions = encoder.spec.positions
-    if not isinstance(positions, Sequence1D) or encoder.spec.class_token or len(encoder.unit) != 4:
+    positions = encoder.spec.positions if isinstance(encoder, VisionTransformer) else None
+    if (
+        not isinstance(encoder, VisionTransformer)
+        or not isinstance(positions, Sequence1D)
+        or encoder.spec.class_token
+        or len(encoder.unit) != 4
+    ):
         raise UnseenError(
             "this encoder is no VideoMAE", "it has Sequence1D positions, no class token, and units of several frames"
         )
@@ -181,11 +186,11 @@ def _check(model: MaskedAutoencoderModel | VisionTransformer) -> tuple[VisionTra
 
 def _decoder_config(model: MaskedAutoencoderModel) -> dict[str, Any]:
     spec = model.spec.predictor
-    if not isinstance(spec, SelfAttention) or spec.embed_bias or spec.positions != model.spec.encoder.positions:
+    if not isinstance(spec, SelfAttention) or spec.embed_bias or spec.positions != model.encoder.spec.positions:
         raise UnseenError(
             "this predictor is not VideoMAE's", "it is SelfAttention with embed_bias=False and the encoder's positions"
         )
-    if spec.norm_eps != model.spec.encoder.norm_eps:
+    if spec.norm_eps != model.encoder.spec.norm_eps:
         raise UnseenError("encoder and predictor have different norm_eps", "transformers' VideoMAE has one")
     return {
         "decoder_hidden_size": spec.width,

@@ -1,0 +1,95 @@
+"""What makes tokens of units: the one interface behind which the ViT and its siblings stand."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+
+from unseen.contract import Shapes
+from unseen.errors import UnseenError
+from unseen.models.blocks import call
+
+
+@runtime_checkable
+class EncoderSpec(Protocol):
+    """An encoder as a recipe names it: a frozen description of the module."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def depth(self) -> int: ...
+
+    def module(self, shapes: Shapes) -> "Encoder":
+        """The module for data of these shapes, its weights not yet drawn: a part of a model that draws them all."""
+        ...
+
+    def build(self, shapes: Shapes) -> "Encoder":
+        """The same alone, with the weights of seed 0."""
+        ...
+
+
+class Encoder(nn.Module):
+    """Tokens for the units that it is given. A subclass sets the attributes and says what `run` does."""
+
+    spec: Any  # the EncoderSpec
+    unit: tuple[int, ...]
+    recompute = False  # trade time for memory: recompute each block's activations in the backward pass
+    patch_embed: Any  # module [B, V, *P] -> [B, V, width]: of each unit alone, without its position
+    blocks: Any
+    norm: Any
+
+    def forward(
+        self,
+        x_visible: Shaped[Tensor, "B V *P"],
+        centre: Float[Tensor, "#B V C"],
+        live: Bool[Tensor, "B V"] | None = None,
+        layers: tuple[int, ...] | None = None,
+    ) -> Tensor | list[Tensor]:
+        """Tokens [B, (1 +) V, width] through the final norm, the class token first where there is one.
+
+        `centre` are the coordinates of these very units (one row where all samples have the same); units that are not
+        `live` are padding and are never read.
+        With `layers`, a list: the output of each named block, through the same final norm. Block -1 is the last.
+        """
+        outputs = self.run(self.patch_embed(x_visible), centre, live, (-1,) if layers is None else layers)
+        return outputs[0] if layers is None else outputs
+
+    def run(
+        self,
+        tokens: Float[Tensor, "B V D"],
+        centre: Float[Tensor, "#B V C"],
+        live: Bool[Tensor, "B V"] | None = None,
+        layers: tuple[int, ...] = (-1,),
+    ) -> list[Tensor]:
+        """The same from embedded units, positions not yet added: a list of the layers' outputs."""
+        raise NotImplementedError
+
+    def through(
+        self, x: Float[Tensor, "B N D"], inputs: Sequence[tuple[Tensor | None, ...]], layers: tuple[int, ...]
+    ) -> list[Tensor]:
+        """Run the blocks, each with its own further inputs, and give the wanted outputs through the final norm."""
+        wanted, outputs = [self.layer(layer) for layer in layers], {}
+        for number, (block, more) in enumerate(zip(self.blocks, inputs, strict=True)):
+            x = call(block, x, *more, recompute=self.recompute)
+            if number in wanted:
+                outputs[number] = self.norm(x)
+        return [outputs[number] for number in wanted]
+
+    def layer(self, layer: int) -> int:
+        """Which block a layer is; negative numbers count from the end."""
+        if not -self.spec.depth <= layer < self.spec.depth:
+            raise UnseenError(f"layer {layer} of an encoder with {self.spec.depth} blocks", "it must exist")
+        return layer % self.spec.depth
+
+
+def check_depth(owner: str, depth: int) -> None:
+    if depth < 1:
+        raise UnseenError(f"{owner}: depth is {depth}", "an encoder has at least one block")
+
+
+def cells(centre: Float[Tensor, "B N C"], spacing: tuple[float, ...]) -> Float[Tensor, "B N C"]:
+    """Which whole cell of the grid each centre lies in, along each coordinate, from 0."""
+    return (centre.float() / torch.tensor(spacing, device=centre.device)).floor()
