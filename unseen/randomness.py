@@ -55,7 +55,7 @@ def _draw(key: Tensor, n: int) -> Tensor:
     return _mix(torch.arange(1, n + 1, device=key.device).mul_(_GOLDEN) + key[:, None])
 
 
-def _mix(x: Tensor) -> Tensor:  # in place: a mask is made of some dozen small steps; int64 products wrap, as they should
+def _mix(x: Tensor) -> Tensor:  # in place, as masks are made of many small steps; int64 products wrap, as they should
     x.bitwise_xor_(_shift(x, 30)).mul_(0xBF58476D1CE4E5B9 - 2**64)
     x.bitwise_xor_(_shift(x, 27)).mul_(0x94D049BB133111EB - 2**64)
     return x.bitwise_xor_(_shift(x, 31))

@@ -104,7 +104,7 @@ def padding_keeps_the_counts(
 
 
 def covers_evenly(policy: MaskPolicy, units: Units, tolerance: float = 0.1) -> None:
-    """Each unit is hidden about as often as any other, and visible too (of 3000 draws five standard errors are 0.045)."""
+    """Each unit is hidden about as often as any other, and visible too (five standard errors of 3000 are 0.045)."""
     mask = policy(units, key_of(len(units.valid)), {})
     for name, chosen in (("hidden", mask.target), ("visible", mask.visible)):
         often = chosen.double().mean(dim=0)

@@ -46,20 +46,24 @@ combinations = pytest.mark.parametrize(
 
 @dataclasses.dataclass(frozen=True)
 class Strips(Patches):
-    """An image as a clip: its upper and its lower half are two time slots, half a second apart."""
+    """An image as a clip: its upper and its lower half are two time slots, a second apart."""
 
     size: tuple[int, int] = (4, 4)
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        return (0.5, *self.size)
+        return (1.0, *self.size)
 
     def cut(self, clip: Clip) -> tuple[torch.Tensor, Units]:
         values, units = Patches.cut(self, clip)
         (rows, columns), (y, x) = units.grid, units.centre.unbind(dim=-1)
         slot = (torch.arange(rows * columns) // (rows // 2 * columns)).expand(y.shape)
-        centre = torch.stack([slot / 2, y - slot * (rows // 2 * self.size[0]), x], dim=-1)
+        centre = torch.stack([slot.float(), y - slot * (rows // 2 * self.size[0]), x], dim=-1)
         return values, units._replace(centre=centre, grid=(2, rows // 2, columns))
+
+    def join(self, values: torch.Tensor, units: Units) -> torch.Tensor:
+        slots, rows, columns = units.grid
+        return Patches.join(self, values, units._replace(grid=(slots * rows, columns)))
 
 
 @dataclasses.dataclass(frozen=True)

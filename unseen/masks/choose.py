@@ -103,7 +103,7 @@ def grid_2d(units: Units) -> tuple[int, int]:
 
 
 def grid_3d(units: Units) -> tuple[int, int, int]:
-    """The (time slots, rows, columns) of the units; a 2-D grid is one slot. UnseenError where they fill no such grid."""
+    """The (time slots, rows, columns) of the units; a 2-D grid is one slot. UnseenError where they fill neither."""
     if units.grid is None or len(units.grid) not in (2, 3):
         raise UnseenError(
             f"units on grid {units.grid}",

@@ -21,8 +21,8 @@ _SLACK_S = 1e-4  # times are float32 seconds
 class Future:
     """Visible: the first `observed_s` of a clip; guard: the next `gap_s`; target: the rest. Nothing is drawn.
 
-    Needs units on a [slots, rows, columns] grid with times in `centre[..., 0]`, seconds; a slot of which the centre lies
-    in a part belongs to it. A sample of two units or more keeps one of each, the first and the last, whatever their
+    Needs units on a [slots, rows, columns] grid with times in `centre[..., 0]`, seconds; a slot whose centre lies in a
+    part belongs to it. A sample of two units or more keeps one of each, the first and the last, whatever their
     times. UnseenError where there is no such grid, or where a clip ends before anything is left to predict.
     """
 

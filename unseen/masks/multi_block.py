@@ -49,7 +49,7 @@ class MultiBlock:
             raise UnseenError(f"MultiBlock: area is {self.area}", "pairs of rising shares of the grid, 0.005 to 1")
         if not 0 < self.aspect[0] <= self.aspect[1]:
             raise UnseenError(f"MultiBlock: aspect is {self.aspect}", "height over width, smallest and largest")
-        if not (0 < self.context and 0 < self.ratio and self.ratio + self.context <= 1 + 1e-9):
+        if not (min(self.context, self.ratio) > 0 and self.ratio + self.context <= 1 + 1e-9):
             raise UnseenError(
                 f"MultiBlock: ratio {self.ratio} and context {self.context}",
                 "both are shares above 0 of the same units, together at most 1",

@@ -2,7 +2,8 @@
 CVPR 2023, section 3.2, where it picks what the decoder predicts).
 
 Every place is visible in some slot, so what hides a unit is time alone: neighbouring slots nearly show it. The
-published sampler tiles whole cells and loses the last row or column of an odd grid; here the pattern goes on to the edge.
+published sampler tiles whole cells and loses the last row or column of an odd grid; here the pattern goes on to the
+edge.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """Sparse structure more often: an exact count, drawn by the importance of units, with known inclusion probabilities.
 
-Keys log(w) + Gumbel noise, the largest K hidden (Efraimidis and Spirakis, 2006; Kool et al., ICML 2019). The probability
-that a unit is hidden follows from sum(1 - exp(-w tau)) = K (exponential clocks stopped at time tau), to about 0.001 at
-1000 units. Dividing a unit's loss by it makes the mean over hidden units an unbiased estimate over all units; not doing
-so keeps the emphasis. Both are worth a log line.
+Keys log(w) + Gumbel noise, the largest K hidden (Efraimidis and Spirakis, 2006; Kool et al., ICML 2019). The
+probability that a unit is hidden follows from sum(1 - exp(-w tau)) = K (exponential clocks stopped at time tau), to
+about 0.001 at 1000 units. Dividing a unit's loss by it makes the mean over hidden units an unbiased estimate over all
+units; not doing so keeps the emphasis. Both are worth a log line.
 """
 
 from dataclasses import dataclass
