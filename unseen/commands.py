@@ -180,6 +180,51 @@ def split(
     return asdict(made)
 
 
+def masks(
+    recipe: RecipeLike,
+    /,
+    *,
+    data: Path | None = None,
+    split: str | None = None,
+    out: Path = Path("masks"),
+    draws: int = 512,
+    set: tuple[str, ...] = (),
+    trust: tuple[str, ...] = (),
+) -> Result:
+    """Audit the masks of a recipe: counts, coverage, independence of the batch, shortcuts; exit code 1 on a failure.
+
+    Args:
+        recipe: a name (`mae`), `module:function` of your own, or the recipe.json of a run.
+        data: a store; without one the units of a blank sample of the recipe's size.
+        split: name of a split of the store; its `train` logs are read.
+        out: folder for masks.json and masks.html; what an earlier audit wrote there is replaced.
+        draws: masks to draw.
+        set: overrides as path=value, e.g. mask.ratio=0.9.
+        trust: modules outside the package whose classes a recipe.json may name.
+    """
+    if draws < 1:
+        raise UnseenError(f"{draws} draws", "an audit draws one mask or more")
+    if data is not None:
+        _check_store(Path(data), split)
+    if isinstance(recipe, str) and not recipe.endswith(".json"):
+        from unseen.recipes.outline import check_overrides
+
+        check_overrides(recipe, set)
+    from unseen.recipes.audit import audit_recipe
+    from unseen.report.audit import mask_page
+
+    source = None if data is None else Path(data)
+    result, pictures = audit_recipe(
+        recipe, data=source, split=split, draws=draws, out=Path(out), overrides=set, trust=trust
+    )
+    for check in result["checks"]:
+        verdict = {True: "pass", False: "FAIL", None: "-"}[check["ok"]]
+        _say(f"{verdict:4}  {check['name']}: {check['value']:.4g} (at most {check['limit']:.4g}) {check['says']}")
+    page = mask_page(result, pictures, Path(out) / "masks.html")
+    _say(f"{'passed' if result['passed'] else 'FAILED'}; as a page: {page}")
+    return {**result, "page": str(page), "exit": 0 if result["passed"] else 1}
+
+
 def pretrain(
     recipe: RecipeLike,
     /,
@@ -404,6 +449,7 @@ __all__ = [
     "export",
     "ingest",
     "inspect",
+    "masks",
     "pretrain",
     "report",
     "resume",

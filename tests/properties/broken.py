@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from unseen.contract import Clip, Mask, MaskedBatch, MaskedModel, Metadata, Shapes, Units
 from unseen.masks.choose import choose, counts, grid_2d
 from unseen.packing import pack
-from unseen.randomness import uniform
+from unseen.randomness import gumbel, uniform
 from unseen.targets import Pixels
 from unseen.units import Patches
 
@@ -99,6 +99,31 @@ class SparesTheBorder:
         return choose(
             uniform(key, rows * columns) - 2.0 * last.flatten(), units.valid, *counts(units.valid, self.ratio)
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClaimsItsWeights:
+    """Takes weights for probabilities: of a sample without replacement they are not."""
+
+    ratio: float = 0.75
+
+    def __call__(self, units: Units, key: Tensor, metadata: Metadata) -> Mask:
+        weight = units.importance.expand(units.valid.shape)
+        score = weight.log() + gumbel(key, weight.shape[1])
+        mask = choose(score, units.valid, *counts(units.valid, self.ratio))
+        return mask._replace(inclusion=(self.ratio * weight / weight.mean()).clamp(max=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitsTubes:
+    """Cuts to the exact count of units, so that one place is hidden in some slots only."""
+
+    ratio: float = 0.9
+    whole_tubes: ClassVar[bool] = True
+
+    def __call__(self, units: Units, key: Tensor, metadata: Metadata) -> Mask:
+        places = uniform(key, units.valid.shape[1] // units.grid[0])
+        return choose(places.repeat(1, units.grid[0]), units.valid, *counts(units.valid, self.ratio))
 
 
 @dataclasses.dataclass(frozen=True)

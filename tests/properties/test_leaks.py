@@ -45,6 +45,28 @@ combinations = pytest.mark.parametrize(
 
 
 @dataclasses.dataclass(frozen=True)
+class Strips(Patches):
+    """An image as a clip: its upper and its lower half are two time slots, a second apart."""
+
+    size: tuple[int, int] = (4, 4)
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        return (1.0, *self.size)
+
+    def cut(self, clip: Clip) -> tuple[torch.Tensor, Units]:
+        values, units = Patches.cut(self, clip)
+        (rows, columns), (y, x) = units.grid, units.centre.unbind(dim=-1)
+        slot = (torch.arange(rows * columns) // (rows // 2 * columns)).expand(y.shape)
+        centre = torch.stack([slot.float(), y - slot * (rows // 2 * self.size[0]), x], dim=-1)
+        return values, units._replace(centre=centre, grid=(2, rows // 2, columns))
+
+    def join(self, values: torch.Tensor, units: Units) -> torch.Tensor:
+        slots, rows, columns = units.grid
+        return Patches.join(self, values, units._replace(grid=(slots * rows, columns)))
+
+
+@dataclasses.dataclass(frozen=True)
 class Ragged:
     """A unit of which every sample has another number."""
 
@@ -94,6 +116,18 @@ def test_hidden_input_cannot_matter(model, target, unit):
         laws.hidden_gradient_is_zero(net, batch)
 
 
+@every_model
+@pytest.mark.parametrize("policy", policies(), ids=name_of)
+def test_hidden_input_cannot_matter_on_a_clip(model, policy):
+    if not (fits(model, Strips()) and suits(Strips(), policy, Pixels())):
+        pytest.skip("not for clips")
+    goal = objective(Strips(), policy, Pixels())
+    batch = laws.checked(goal, clip(), key_of(3))
+    net = built(model, goal, batch)
+    laws.hidden_input_cannot_matter(goal, net, batch)
+    laws.hidden_content_cannot_matter(goal, net, clip(), key_of(3))
+
+
 @combinations
 def test_hidden_content_cannot_matter(model, target, unit):
     goal = objective(unit, Random(), target)
@@ -128,7 +162,10 @@ def test_several_targets_at_once(model, unit, decode):
 @every_model
 @pytest.mark.parametrize("policy", policies(), ids=name_of)
 def test_batch_mates_and_padding_cannot_matter(model, policy):
-    goal = objective(Ragged(), policy, Pixels())
+    unit = Ragged() if suits(Ragged(), policy, Pixels()) else Ragged(Strips())
+    if not fits(model, unit):
+        pytest.skip("not for clips")
+    goal = objective(unit, policy, Pixels())
     net = built(model, goal, laws.checked(goal, clip(), key_of(3)))
     laws.batch_mates_cannot_matter(goal, net, clip(), key_of(3))
 
@@ -168,6 +205,11 @@ def test_discovery_finds_every_room():
         "Random",
         "Block",
         "Grid",
+        "Tube",
+        "RunningCell",
+        "MultiBlock",
+        "Future",
+        "Weighted",
         "Patches",
         "Pixels",
         "Descriptors",
@@ -183,7 +225,7 @@ def test_every_member_stands_in_some_combination():
     assert all(any(fits(model, unit) for unit in units()) for model in models())
     assert all(any(fits(model, unit) for model in models()) for unit in units())
     assert all(any(suits(unit, Random(), target) for unit in units()) for target in targets())
-    assert all(any(suits(unit, policy, Pixels()) for unit in units()) for policy in policies())
+    assert all(any(suits(unit, policy, Pixels()) for unit in (*units(), Strips())) for policy in policies())
 
 
 def test_discovery_passes_over_no_member_in_silence():

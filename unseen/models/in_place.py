@@ -108,7 +108,7 @@ class ForeignEncoder(nn.Module):
 
     def __init__(self, backbone: Backbone | nn.Module | None, shapes: Shapes):
         super().__init__()
-        if len(shapes.unit) != 3 or shapes.grid is None:
+        if len(shapes.unit) != 3 or shapes.grid is None or len(shapes.grid) != 2:
             raise UnseenError(f"a backbone got units {shapes.unit} on the grid {shapes.grid}", "it needs image patches")
         self.backbone, self.unit = backbone if not isinstance(backbone, nn.Module) else None, shapes.unit
         self.net = backbone if isinstance(backbone, nn.Module) else self._fresh(0)
