@@ -1,5 +1,6 @@
 """The loop: accumulation, resume, interruption, and every way in which a run can fail without damage."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -12,6 +13,9 @@ from safetensors.torch import load_file
 from train_stand_ins import Memory, Tiny, objective, training
 
 from unseen.errors import UnseenError
+from unseen.models import MaskedAutoencoder, SelfAttention, ViT
+from unseen.systems.objective import Term, sample_keys
+from unseen.systems.teachers import Momentum
 from unseen.train import checkpoint
 from unseen.train.failure import replay
 from unseen.train.loop import fit
@@ -31,8 +35,8 @@ def weights(path):
     return load_file(checkpoint.last(path) / "model.safetensors")
 
 
-def assert_same_run(left, right):
-    for name in ("model", "optimiser"):
+def assert_same_run(left, right, *more):
+    for name in ("model", "optimiser", *more):
         a, b = (load_file(checkpoint.last(path) / f"{name}.safetensors") for path in (left, right))
         assert a.keys() == b.keys()
         assert all(torch.equal(a[key], b[key]) for key in a)
@@ -105,6 +109,36 @@ def test_an_interrupted_run_goes_on_to_the_bit(tmp_path, precision, optimiser):
     second, _ = run(tmp_path / "cut", workers=2, **changes)
     assert second.finished
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_teacher_goes_on_to_the_bit_too(tmp_path):
+    """Its weights are state: a run that took up the model alone would follow another path."""
+    terms = {"features": Term(target=Momentum(momentum=(0.9, 1.0)))}
+    goal = dataclasses.replace(objective(), targets=terms)
+    encoder = ViT(width=8, depth=2, heads=2)
+    spec = MaskedAutoencoder(encoder=encoder, predictor=SelfAttention(width=8, depth=1, heads=2))
+    clip = Memory().frames(range(2))
+    shapes = goal.shapes(goal.batch(clip, sample_keys(clip, 0, 0)))
+
+    def part(path, source):
+        quick = training(lr=0.02, checkpoint_every=3)
+        return fit(
+            run=path,
+            model=spec.build(shapes),
+            objective=goal,
+            training=quick,
+            source=source,
+            monitor=clip,
+            console=None,
+        )
+
+    part(tmp_path / "whole", Memory())
+    assert not part(tmp_path / "cut", Disturbed(37, lambda _: os.kill(os.getpid(), signal.SIGINT))).finished
+    assert part(tmp_path / "cut", Memory()).finished
+    assert_same_run(tmp_path / "whole", tmp_path / "cut", "target-features")
+    first = load_file(tmp_path / "whole" / "checkpoints" / "step-000009" / "target-features.safetensors")
+    last = load_file(checkpoint.last(tmp_path / "whole") / "target-features.safetensors")
+    assert any(not torch.equal(first[name], last[name]) for name in first), "the teacher stood still"
 
 
 def test_signal_handlers_are_put_back(tmp_path):

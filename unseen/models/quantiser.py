@@ -159,6 +159,7 @@ class VectorQuantisedModel(MaskedModel):
             live = slice(None) if seen.live is None else seen.live
             self.encoder.learn(tokens.detach()[live].flatten(0, -2), ids[live].flatten())
         decoded = self.decoder(tokens + (codes - tokens).detach(), centre, seen.live)
+        decoded = decoded[:, decoded.shape[1] - tokens.shape[1] :]
         prediction = {}
         for name, mask in masks.items():
             if name == self.spec.commitment:

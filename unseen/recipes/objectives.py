@@ -7,7 +7,7 @@ number of steps, which is set so that all cost about the same CPU time.
 from dataclasses import replace
 
 from unseen.data.views import Frames
-from unseen.masks import Block, Nothing, Random
+from unseen.masks import Block, MultiBlock, Nothing, Random
 from unseen.models import (
     CrossAttention,
     InPlace,
@@ -65,12 +65,12 @@ def objective_simmim() -> Recipe:
     )
 
 
-def objective_maskfeat() -> Recipe:
+def maskfeat() -> Recipe:
     """MaskFeat (Wei et al., CVPR 2022): full-length encoder, blocks, orientation histograms."""
     return replace(objective_simmim(), mask=Block(ratio=0.4), targets={"hog": Term(target=Hog())})
 
 
-def objective_data2vec() -> Recipe:
+def data2vec() -> Recipe:
     """data2vec (Baevski et al., ICML 2022): full-length encoder, blocks, the mean of a slow copy's upper layers."""
     return replace(
         objective_simmim(),
@@ -80,11 +80,11 @@ def objective_data2vec() -> Recipe:
     )
 
 
-def objective_ijepa() -> Recipe:
-    """I-JEPA (Assran et al., CVPR 2023) as a composition: visible units only, features of a slow copy."""
+def ijepa() -> Recipe:
+    """I-JEPA (Assran et al., CVPR 2023) as a composition: target blocks, visible units only, features of a slow copy."""
     return replace(
         objective_mae(),
-        mask=Block(ratio=0.75),
+        mask=MultiBlock(),
         targets={"features": Term(target=Momentum(momentum=(0.99, 1.0)))},
         training=Training(steps=900, batch=32, lr=1.2e-2, monitor_every=500, checkpoint_every=500),
     )
@@ -108,7 +108,7 @@ def tokenizer() -> Recipe:
     )
 
 
-def objective_beit() -> Recipe:
+def beit() -> Recipe:
     """BEiT (Bao et al., ICLR 2022): full-length encoder, blocks, the ids of a tokenizer trained before."""
     return replace(
         objective_simmim(),

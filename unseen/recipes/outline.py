@@ -27,10 +27,15 @@ def locate(reference: str) -> tuple[str, str]:
         known = {name: module for name in _recipes(module)}
     else:
         function = reference
-        known = {name: module for module in _home_modules() for name in _recipes(module)}
+        known = known_recipes()
     if function not in known:
         raise UnseenError(f"no recipe {reference!r}", "known: " + ", ".join(sorted(known)), nearest(function, known))
     return known[function], function
+
+
+def known_recipes() -> dict[str, str]:
+    """The recipes of the package by name, with the module of each."""
+    return {name: module for module in _home_modules() for name in _recipes(module)}
 
 
 def check_overrides(reference: str, assignments: tuple[str, ...]) -> None:

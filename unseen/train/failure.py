@@ -17,9 +17,13 @@ from unseen.systems.objective import Objective, predict
 
 
 def keep_failure(
-    folder: Path, clips: list[tuple[Clip, Int64[Tensor, "B"]]], model: nn.Module, facts: Mapping[str, Any]
-):
-    """Write every micro-batch of the step with its keys, and the weights before the step.
+    folder: Path,
+    clips: list[tuple[Clip, Int64[Tensor, "B"]]],
+    model: nn.Module,
+    networks: Mapping[str, nn.Module],
+    facts: Mapping[str, Any],
+) -> None:
+    """Write every micro-batch of the step with its keys, and the weights before the step, those of targets too.
 
     FOLDER/clip-00.safetensors ... model.safetensors, failure.json. UnseenError when the disk refuses.
     """
@@ -30,6 +34,8 @@ def keep_failure(
             save_file(tensors | {"key": key.cpu()}, folder / f"clip-{number:02d}.safetensors")
         weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         save_file(weights, folder / "model.safetensors")
+        for name, network in networks.items():
+            save_file({key: value.cpu() for key, value in network.state_dict().items()}, _of_target(folder, name))
         logs = [list(clip.get("log_id", [])) for clip, _ in clips]
         write_whole(folder / "failure.json", json.dumps({**facts, "log_id": logs}, indent=2) + "\n")
     except OSError as error:
@@ -41,6 +47,9 @@ def keep_failure(
 def replay(folder: Path, model: MaskedModel, objective: Objective) -> dict[str, Float[Tensor, "B K"]]:
     """Losses per unit of a kept step, in float32, with the weights of that moment; `model` is filled with them."""
     model.load_state_dict(load_file(folder / "model.safetensors"))
+    objective = objective.bind(model)
+    for name, network in objective.networks().items():
+        network.load_state_dict(load_file(_of_target(folder, name)))
     rows: dict[str, list[Tensor]] = {}
     for file in sorted(folder.glob("clip-*.safetensors")):
         tensors = load_file(file)
@@ -50,3 +59,7 @@ def replay(folder: Path, model: MaskedModel, objective: Objective) -> dict[str, 
             for name, loss in objective.losses(predict(model, batch), batch).items():
                 rows.setdefault(name, []).append(loss)
     return {name: torch.cat(parts) for name, parts in rows.items()}
+
+
+def _of_target(folder: Path, name: str) -> Path:
+    return folder / f"target-{name}.safetensors"

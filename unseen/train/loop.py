@@ -252,7 +252,7 @@ class Loop:
         if here or not bad:
             facts = {"step": self.step + 1, "losses": {k: str(v) for k, v in measured.losses.items()}}
             facts |= {"grad_norm": str(measured.grad_norm), "precision": self.precision, "seed": self.training.seed}
-            keep_failure(folder, micros, self.model, facts)
+            keep_failure(folder, micros, self.model, self.objective.networks(), facts)
         what = ", ".join(f"{name} is {value}" for name, value in bad.items()) or f"the gradient is {measured.grad_norm}"
         return UnseenError(
             f"step {self.step + 1}: {what}",
