@@ -26,6 +26,7 @@ from unseen.models import (
     InPlace,
     Learned,
     MaskedAutoencoder,
+    Quantiser,
     Relative,
     RotarySelfAttention,
     RotaryViT,
@@ -119,7 +120,7 @@ def targets() -> list[Target]:
 
 
 def models() -> list[ModelSpec]:
-    return list(members(unseen.models, ModelSpec, others=(EncoderSpec, Head, Positions, Predictor, Relative, Stem)))
+    return list(members(unseen.models, ModelSpec, others=(EncoderSpec, Head, Positions, Predictor, Quantiser, Relative, Stem)))
 
 
 def members(room: ModuleType, wanted: type, others: tuple[type, ...] = ()) -> Iterator[Any]:
