@@ -7,6 +7,7 @@ that a policy fails on purpose (it favours some units, it leaves a gap), is repo
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ BATCH = 64  # samples drawn together, as a loader would
 ALONE = 8  # of them drawn once more, each by itself
 UNEVEN = 0.1  # limit of the spread of frequencies between units, beyond what chance adds
 IDLE = 0.25  # limit of the share of units that is neither seen nor predicted
+ENOUGH = 32  # samples that a unit must exist in for its frequency to be looked at
 EASY = 0.9  # limit of what interpolation may explain of the content of hidden units
 PIECE = 8  # samples whose distances are computed together
 
@@ -94,7 +96,7 @@ def judge(draws: Draws, measures: dict[str, Any]) -> list[Check]:
     policy, found = draws.policy, measures["counts"]
     drawn, on_purpose = getattr(policy, "drawn", True), not getattr(policy, "even_coverage", True)
     slots = draws.units.grid[0] if draws.units.grid is not None and len(draws.units.grid) == 3 else 1
-    limit = UNEVEN + 3 / math.sqrt(len(draws.key))  # six standard errors of a share of one half
+    limit = UNEVEN + 3 / math.sqrt(measures["coverage"]["draws"])  # six standard errors of a share of one half
     checks = [
         _most("disjoint", float((draws.mask.visible & draws.mask.target).sum()), 0, "units both visible and target"),
         _most("exists", float(((draws.mask.visible | draws.mask.target) & ~draws.units.valid).sum()), 0,
@@ -159,8 +161,8 @@ def counts(draws: Draws) -> dict[str, float]:
 def coverage(draws: Draws) -> dict[str, Any]:
     """How often units are hidden and visible: each unit, and by slot, row and column, or by range."""
     there = draws.units.valid.sum(dim=0).clamp(min=1)
-    seen = draws.units.valid.any(dim=0)
-    found: dict[str, Any] = {}
+    seen = there >= min(ENOUGH, int(there.max()))
+    found: dict[str, Any] = {"draws": int(there[seen].min())}
     for name, chosen in (("hidden", draws.mask.target), ("visible", draws.mask.visible)):
         often = chosen.sum(dim=0) / there
         lines = {axis: _means(often, seen, index) for axis, index in _axes(draws.units).items()}
@@ -216,7 +218,7 @@ def distance(draws: Draws) -> dict[str, Any]:
     if not len(steps):
         return {"mean": math.nan, "adjacent_share": math.nan, "steps": []}
     edges = torch.tensor([0, 1.01, 1.5, 2.01, 3.01, 4.01, math.inf], dtype=torch.float64)
-    shares = [float(((steps > a) & (steps <= b)).double().mean()) for a, b in zip(edges, edges[1:], strict=False)]
+    shares = [float(((steps > a) & (steps <= b)).double().mean()) for a, b in pairwise(edges)]
     names = ("next", "diagonal", "2", "3", "4", "more")
     return {
         "mean": float(steps.mean()),
@@ -226,7 +228,7 @@ def distance(draws: Draws) -> dict[str, Any]:
 
 
 def steps_of(draws: Draws) -> Float[Tensor, "B N C"]:
-    """Where units are, in steps between neighbours: their place in the grid, else their centre by the unit's spacing."""
+    """Where units are, in steps between neighbours: their place in the grid, else their centre by the spacing."""
     if draws.units.grid is not None:
         return torch.cartesian_prod(*(torch.arange(side).double() for side in draws.units.grid)).view(
             1, -1, len(draws.units.grid)

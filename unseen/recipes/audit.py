@@ -45,16 +45,21 @@ def audit_recipe(
     """
     recipe = load_recipe(reference, overrides, trust)
     if data is None:
-        drawn, frames = imagined(recipe, draws), None
+        drawn, frames, names = imagined(recipe, draws), None, ()
     else:
-        drawn, frames = recorded(recipe, Store.open(data), split, draws)
+        store = Store.open(data)
+        drawn, frames = recorded(recipe, store, split, draws)
+        names = tuple(store.classes("seg").names) if store.has_classes("seg") else ()
+    found = audit(drawn)
+    for one in found["measures"].get("classes", ()):
+        one["name"] = names[one["class"]] if one["class"] < len(names) else str(one["class"])
     result = {
         "recipe": str(reference) if not isinstance(reference, Recipe) else "a recipe",
         "overrides": list(overrides),
         "data": None if data is None else str(data),
         "policy": to_json(recipe.mask),
         "unit": to_json(recipe.unit),
-        **audit(drawn),
+        **found,
     }
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "masks.json", json.dumps(finite(result), indent=2) + "\n")
