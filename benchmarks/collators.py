@@ -35,7 +35,7 @@ def beit(rows: int, columns: int, count: int, draw: random.Random, least: int = 
         for _ in range(10):
             area = draw.uniform(least, count - hidden)
             shape = math.exp(draw.uniform(low, high))
-            h, w = int(round(math.sqrt(area * shape))), int(round(math.sqrt(area / shape)))
+            h, w = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
             if not (w < columns and h < rows):
                 continue
             top, left = draw.randint(0, rows - h), draw.randint(0, columns - w)
@@ -65,7 +65,7 @@ def ijepa(batch: int, side: tuple[int, int], generator: torch.Generator, n_targe
         u = torch.rand(1, generator=generator).item()  # one draw for both
         keep = int(rows * columns * (scale[0] + u * (scale[1] - scale[0])))
         shape = aspect[0] + u * (aspect[1] - aspect[0])
-        h, w = int(round(math.sqrt(keep * shape))), int(round(math.sqrt(keep / shape)))
+        h, w = round(math.sqrt(keep * shape)), round(math.sqrt(keep / shape))
         return min(h, rows - 1), min(w, columns - 1)
 
     def block(h: int, w: int, allowed: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -107,7 +107,7 @@ def vjepa(batch: int, grid: tuple[int, int, int], generator: torch.Generator, n_
     slots, rows, columns = grid
     keep = int(rows * columns * scale)
     shape = 0.75 + torch.rand(1, generator=generator).item() * 0.75
-    h, w = min(int(round(math.sqrt(keep * shape))), rows), min(int(round(math.sqrt(keep / shape))), columns)
+    h, w = min(round(math.sqrt(keep * shape)), rows), min(round(math.sqrt(keep / shape)), columns)
     contexts, targets = [], []
     fewest_context = fewest_target = slots * rows * columns
     for _ in range(batch):

@@ -26,7 +26,7 @@ UNEVEN = 0.1  # limit of the spread of frequencies between units, beyond what ch
 IDLE = 0.25  # limit of the share of units that is neither seen nor predicted
 ENOUGH = 32  # samples that a unit must exist in for its frequency to be looked at
 EASY = 0.9  # limit of what interpolation may explain of the content of hidden units
-PIECE = 8  # samples whose distances are computed together
+PIECE = 8  # samples whose distances are computed together; of four such pieces
 
 
 class Check(NamedTuple):
@@ -208,7 +208,7 @@ def distance(draws: Draws) -> dict[str, Any]:
     """How far hidden units are from their nearest visible one, in steps between neighbouring units."""
     centre = steps_of(draws)
     found = []
-    for start in range(0, min(len(draws.key), 16 * PIECE), PIECE):
+    for start in range(0, min(len(draws.key), 4 * PIECE), PIECE):
         rows = slice(start, start + PIECE)
         apart = torch.cdist(_rows(centre, rows), _rows(centre, rows))
         apart = apart.masked_fill(~draws.mask.visible[rows][:, None, :], torch.inf).amin(dim=2)
