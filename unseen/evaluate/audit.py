@@ -54,7 +54,9 @@ class Draws:
 def draw(
     policy: MaskPolicy, units: Units, key: Int64[Tensor, "B"], spacing: tuple[float, ...], **content: Any
 ) -> Draws:
-    """Draw a mask for each key. UnseenError where the policy does not take such units."""
+    """Draw a mask for each key. UnseenError where the policy hides nothing, or does not take such units."""
+    if not getattr(policy, "hides", True):
+        raise UnseenError(f"{type(policy).__name__} hides nothing", "the audit is of masks that hide something")
     if not units.valid.any(dim=1).all():
         raise UnseenError("a sample without any unit", "there is nothing to hide in it")
     parts = [mask_of(policy, units, key, slice(i, i + BATCH)) for i in range(0, len(key), BATCH)]
@@ -69,7 +71,8 @@ def draw(
 
 def mask_of(policy: MaskPolicy, units: Units, key: Tensor, rows: slice) -> Mask:
     """The masks of some samples drawn together, as in training."""
-    some = Units(*(_rows(part, rows) if isinstance(part, Tensor) else part for part in units))
+    tensors: dict[str, Any] = {name: _rows(x, rows) for name, x in units._asdict().items() if isinstance(x, Tensor)}
+    some = units._replace(**tensors)
     return masked(policy, some, key[rows], Metadata(centre=some.centre, valid=some.valid, grid=some.grid))
 
 
