@@ -57,6 +57,26 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
     return store, folder / "run"
 
 
+def test_masks_are_audited_without_and_with_recordings(trained, tmp_path, capsys) -> None:
+    for number, words in enumerate(([], ["--data", str(trained[0]), "--split", "default"])):
+        out = tmp_path / str(number)
+        assert main(["masks", "mae", *words, "--draws", "70", "--out", str(out), "--set", *SMALL[:2]]) == 0
+        assert "pass  exact: 0" in capsys.readouterr().err
+        found = json.loads((out / "masks.json").read_text())
+        assert found["passed"] and found["samples"] == 70 and found["policy"]["fields"]["ratio"] == 0.75
+        page = (out / "masks.html").read_text()
+        assert "<script" not in page and "http:" not in page and "data:image/jpeg" in page
+        named = [one["name"] for one in found["measures"].get("classes", [])]
+        assert named == (["dark", "bright"] if words else [])
+
+
+def test_a_recipe_whose_masks_fail_gives_exit_code_1(tmp_path) -> None:
+    given = ('mask={"class": "unseen.masks.multi_block:MultiBlock", "fields": {"context": 0.1}}', *SMALL[:2])
+    assert main(["masks", "mae", "--out", str(tmp_path), "--draws", "64", "--set", *given]) == 1
+    failed = [one["name"] for one in json.loads((tmp_path / "masks.json").read_text())["checks"] if one["ok"] is False]
+    assert failed == ["nothing idle"]
+
+
 def test_report_takes_runs_as_plain_words(trained, tmp_path, capsys) -> None:
     run = str(trained[1])
     assert main(["report", run, run, "--out", str(tmp_path / "page.html"), "--json"]) == 0

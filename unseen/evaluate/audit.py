@@ -7,6 +7,7 @@ that a policy fails on purpose (it favours some units, it leaves a gap), is repo
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -23,8 +24,9 @@ BATCH = 64  # samples drawn together, as a loader would
 ALONE = 8  # of them drawn once more, each by itself
 UNEVEN = 0.1  # limit of the spread of frequencies between units, beyond what chance adds
 IDLE = 0.25  # limit of the share of units that is neither seen nor predicted
+ENOUGH = 32  # samples that a unit must exist in for its frequency to be looked at
 EASY = 0.9  # limit of what interpolation may explain of the content of hidden units
-PIECE = 8  # samples whose distances are computed together
+PIECE = 8  # samples whose distances are computed together; of four such pieces
 
 
 class Check(NamedTuple):
@@ -52,7 +54,9 @@ class Draws:
 def draw(
     policy: MaskPolicy, units: Units, key: Int64[Tensor, "B"], spacing: tuple[float, ...], **content: Any
 ) -> Draws:
-    """Draw a mask for each key. UnseenError where the policy does not take such units."""
+    """Draw a mask for each key. UnseenError where the policy hides nothing, or does not take such units."""
+    if not getattr(policy, "hides", True):
+        raise UnseenError(f"{type(policy).__name__} hides nothing", "the audit is of masks that hide something")
     if not units.valid.any(dim=1).all():
         raise UnseenError("a sample without any unit", "there is nothing to hide in it")
     parts = [mask_of(policy, units, key, slice(i, i + BATCH)) for i in range(0, len(key), BATCH)]
@@ -67,7 +71,8 @@ def draw(
 
 def mask_of(policy: MaskPolicy, units: Units, key: Tensor, rows: slice) -> Mask:
     """The masks of some samples drawn together, as in training."""
-    some = Units(*(_rows(part, rows) if isinstance(part, Tensor) else part for part in units))
+    tensors: dict[str, Any] = {name: _rows(x, rows) for name, x in units._asdict().items() if isinstance(x, Tensor)}
+    some = units._replace(**tensors)
     return masked(policy, some, key[rows], Metadata(centre=some.centre, valid=some.valid, grid=some.grid))
 
 
@@ -94,7 +99,7 @@ def judge(draws: Draws, measures: dict[str, Any]) -> list[Check]:
     policy, found = draws.policy, measures["counts"]
     drawn, on_purpose = getattr(policy, "drawn", True), not getattr(policy, "even_coverage", True)
     slots = draws.units.grid[0] if draws.units.grid is not None and len(draws.units.grid) == 3 else 1
-    limit = UNEVEN + 3 / math.sqrt(len(draws.key))  # six standard errors of a share of one half
+    limit = UNEVEN + 3 / math.sqrt(measures["coverage"]["draws"])  # six standard errors of a share of one half
     checks = [
         _most("disjoint", float((draws.mask.visible & draws.mask.target).sum()), 0, "units both visible and target"),
         _most("exists", float(((draws.mask.visible | draws.mask.target) & ~draws.units.valid).sum()), 0,
@@ -159,8 +164,8 @@ def counts(draws: Draws) -> dict[str, float]:
 def coverage(draws: Draws) -> dict[str, Any]:
     """How often units are hidden and visible: each unit, and by slot, row and column, or by range."""
     there = draws.units.valid.sum(dim=0).clamp(min=1)
-    seen = draws.units.valid.any(dim=0)
-    found: dict[str, Any] = {}
+    seen = there >= min(ENOUGH, int(there.max()))
+    found: dict[str, Any] = {"draws": int(there[seen].min())}
     for name, chosen in (("hidden", draws.mask.target), ("visible", draws.mask.visible)):
         often = chosen.sum(dim=0) / there
         lines = {axis: _means(often, seen, index) for axis, index in _axes(draws.units).items()}
@@ -206,7 +211,7 @@ def distance(draws: Draws) -> dict[str, Any]:
     """How far hidden units are from their nearest visible one, in steps between neighbouring units."""
     centre = steps_of(draws)
     found = []
-    for start in range(0, min(len(draws.key), 16 * PIECE), PIECE):
+    for start in range(0, min(len(draws.key), 4 * PIECE), PIECE):
         rows = slice(start, start + PIECE)
         apart = torch.cdist(_rows(centre, rows), _rows(centre, rows))
         apart = apart.masked_fill(~draws.mask.visible[rows][:, None, :], torch.inf).amin(dim=2)
@@ -216,7 +221,7 @@ def distance(draws: Draws) -> dict[str, Any]:
     if not len(steps):
         return {"mean": math.nan, "adjacent_share": math.nan, "steps": []}
     edges = torch.tensor([0, 1.01, 1.5, 2.01, 3.01, 4.01, math.inf], dtype=torch.float64)
-    shares = [float(((steps > a) & (steps <= b)).double().mean()) for a, b in zip(edges, edges[1:], strict=False)]
+    shares = [float(((steps > a) & (steps <= b)).double().mean()) for a, b in pairwise(edges)]
     names = ("next", "diagonal", "2", "3", "4", "more")
     return {
         "mean": float(steps.mean()),
@@ -226,7 +231,7 @@ def distance(draws: Draws) -> dict[str, Any]:
 
 
 def steps_of(draws: Draws) -> Float[Tensor, "B N C"]:
-    """Where units are, in steps between neighbours: their place in the grid, else their centre by the unit's spacing."""
+    """Where units are, in steps between neighbours: their place in the grid, else their centre by the spacing."""
     if draws.units.grid is not None:
         return torch.cartesian_prod(*(torch.arange(side).double() for side in draws.units.grid)).view(
             1, -1, len(draws.units.grid)

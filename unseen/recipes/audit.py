@@ -44,17 +44,23 @@ def audit_recipe(
     [K, slots, H, W, 3] where there are recordings.
     """
     recipe = load_recipe(reference, overrides, trust)
+    names: tuple[str, ...] = ()
     if data is None:
         drawn, frames = imagined(recipe, draws), None
     else:
-        drawn, frames = recorded(recipe, Store.open(data), split, draws)
+        store = Store.open(data)
+        drawn, frames = recorded(recipe, store, split, draws)
+        names = tuple(store.classes("seg").names) if store.has_classes("seg") else ()
+    found = audit(drawn)
+    for one in found["measures"].get("classes", ()):
+        one["name"] = names[one["class"]] if one["class"] < len(names) else str(one["class"])
     result = {
         "recipe": str(reference) if not isinstance(reference, Recipe) else "a recipe",
         "overrides": list(overrides),
         "data": None if data is None else str(data),
         "policy": to_json(recipe.mask),
         "unit": to_json(recipe.unit),
-        **audit(drawn),
+        **found,
     }
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "masks.json", json.dumps(finite(result), indent=2) + "\n")
@@ -74,15 +80,15 @@ def imagined(recipe: Recipe, draws: int) -> Draws:
 def blank(recipe: Recipe) -> Clip:
     """One sample of the size that the recipe trains on, and nothing in it. A view of other content than images may
     have a method `imagine()` that gives what `present` takes."""
-    if hasattr(recipe.view, "imagine"):
-        return recipe.view.present(recipe.view.imagine())
-    if hasattr(recipe.view, "image_px"):
-        clip = recipe.view.present(torch.zeros(1, recipe.view.channels, *recipe.view.image_px, dtype=torch.uint8))
-        level = torch.full((1, recipe.view.channels), 0.5)
-        return Clip(**{**clip, "frame_mean": level, "frame_std": level})
-    raise UnseenError(
-        f"units of {type(recipe.view).__name__} cannot be imagined", "their number is in the recordings", "--data STORE"
-    )
+    view: Any = recipe.view
+    if hasattr(view, "imagine"):
+        return view.present(view.imagine())
+    if not hasattr(view, "image_px"):
+        kind = type(view).__name__
+        raise UnseenError(f"units of {kind} cannot be imagined", "their number is in the recordings", "--data STORE")
+    clip = view.present(torch.zeros(1, view.channels, *view.image_px, dtype=torch.uint8))
+    level = torch.full((1, view.channels), 0.5)
+    return Clip(**{**clip, "frame_mean": level, "frame_std": level})
 
 
 def recorded(
@@ -100,31 +106,46 @@ def recorded(
             clip = source.batch(places)
         key = sample_keys(clip, recipe.training.seed, torch.from_numpy(places))
         values, units = recipe.unit.cut(apply(recipe.normalise, clip))
-        parts.append((units, key, values.flatten(2).float(), shares(clip, recipe, units)))
+        content = values.flatten(2) if values.is_floating_point() else None
+        parts.append((units, key, content, shares(clip, recipe)))
         raw.append(clip)
     units = joined([part[0] for part in parts])
-    key, values = (torch.cat([part[i] for part in parts]) for i in (1, 2))
-    classes = None if parts[0][3] is None else torch.cat([padded(part[3], parts) for part in parts])
-    content = {"values": values, "classes": classes, "real": True}
-    return draw(recipe.mask, units, key, recipe.unit.spacing, **content), frames_of(raw[0], units)
+    drawn = draw(
+        recipe.mask,
+        units,
+        torch.cat([part[1] for part in parts]),
+        recipe.unit.spacing,
+        values=stacked([part[2] for part in parts]),
+        classes=stacked([part[3] for part in parts]),
+        real=True,
+    )
+    return drawn, frames_of(raw[0], units)
 
 
 def joined(parts: list[Units]) -> Units:
-    """The units of several batches as those of one."""
-    sizes = {part.valid.shape[1] for part in parts}
-    if len(sizes) > 1:
-        raise UnseenError(f"batches of {sorted(sizes)} units", "the audit compares samples of one length")
-    first = parts[0]
+    """The units of several batches as those of one; where batches differ in length, the rest does not exist."""
     fields = {}
     for name in ("centre", "valid", "importance", "group", "place"):
-        values = [getattr(part, name) for part in parts]
-        if values[0] is not None:
-            rows = [v.expand(len(part.valid), *v.shape[1:]) for v, part in zip(values, parts, strict=True)]
-            fields[name] = torch.cat(rows)
-    return Units(**fields, grid=first.grid)
+        each = [getattr(part, name) for part in parts]
+        if each[0] is not None:
+            fields[name] = stacked([x.expand(len(p.valid), *x.shape[1:]) for x, p in zip(each, parts, strict=True)])
+    return Units(**fields, grid=parts[0].grid)
 
 
-def shares(clip: Clip, recipe: Recipe, units: Units) -> Float[Tensor, "B N K"] | None:
+def stacked(parts: list[Any]) -> Any:
+    """Batches [B, N, ...] one after another, with zeros where one is smaller along any axis; None where one is."""
+    if any(part is None for part in parts):
+        return None
+    shape = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
+    whole = parts[0].new_zeros(sum(len(part) for part in parts), *shape)
+    start = 0
+    for part in parts:
+        whole[(slice(start, start + len(part)), *(slice(size) for size in part.shape[1:]))] = part
+        start += len(part)
+    return whole
+
+
+def shares(clip: Clip, recipe: Recipe) -> Float[Tensor, "B N K"] | None:
     """What share of each unit has each class: the label map cut like an image; None without labels of pixels."""
     label = clip.get("label")
     if label is None or label.ndim != 3 or "image" not in clip:
@@ -136,11 +157,6 @@ def shares(clip: Clip, recipe: Recipe, units: Units) -> Float[Tensor, "B N K"] |
         blank_clip["image"] = one_hot[:, number : number + 1].expand(-1, clip["image"].shape[1], -1, -1).contiguous()
         image.append(recipe.unit.cut(blank_clip)[0].flatten(2).float().mean(dim=2))
     return torch.stack(image, dim=2)
-
-
-def padded(share: Tensor, parts: list[Any]) -> Tensor:
-    most = max(part[3].shape[2] for part in parts)
-    return torch.nn.functional.pad(share, (0, most - share.shape[2]))
 
 
 def smooth(drawn: Draws) -> Float[Tensor, "B N 1"]:

@@ -32,6 +32,7 @@ def mask_page(result: Mapping[str, Any], pictures: Mapping[str, np.ndarray], out
         facts=_facts(result),
         checks=[_check(check) for check in result["checks"]],
         masks=_masks(pictures),
+        strips="mask" in pictures and pictures["mask"].shape[1] > 1,
         maps=_maps(result),
         charts=_charts(measures["coverage"]),
         steps=[(one["steps"], percent(one["share"])) for one in measures["distance"]["steps"]],

@@ -1,0 +1,119 @@
+"""Masks a second against the published samplers, and the audit of both: `python -m benchmarks.masks [--audit]`.
+
+Batches of 64 in one process on one thread, CPU clock, alternating; ratios are medians over rounds with their range.
+"""
+
+import argparse
+import os
+import random
+import statistics
+from functools import partial
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from benchmarks import collators
+from benchmarks.rounds import Job, alternate, machine, ratio
+from unseen.contract import MaskPolicy, Units
+from unseen.evaluate.audit import audit, draw
+from unseen.masks import Block, MultiBlock, Random, Tube
+from unseen.randomness import keys
+
+BATCH, TOKENS = 64, 128
+SHORT = MultiBlock(ratio=0.75, context=0.25, area=((0.15, 0.15),))
+SPECIAL = frozenset((0, 101, 102, 103))
+
+
+def units_of(batch: int, *grid: int) -> Units:
+    """Units of a grid, all there; on a 3-D grid slots are a quarter of a second apart."""
+    sides = [torch.arange(side) + 0.5 for side in grid]
+    if len(grid) == 3:
+        sides[0] = torch.arange(grid[0]) / 4
+    centre = torch.cartesian_prod(*sides).view(1, -1, len(grid)).float()
+    n_units = centre.shape[1]
+    return Units(centre, torch.ones(batch, n_units, dtype=torch.bool), torch.ones(1, n_units), tuple(grid))
+
+
+def ours(policy: MaskPolicy, *grid: int) -> Job:
+    """Masks with fresh keys at each call, as a step asks for them."""
+    units, key = units_of(BATCH, *grid), keys(0, torch.arange(BATCH), 0, "mask")
+    turn = iter(range(2**62))
+    return lambda: policy(units, key + next(turn), {})
+
+
+def pairs() -> dict[str, tuple[Job, Job]]:
+    """The published sampler and ours, by name; each makes the masks of 64 samples."""
+    generator, draw_one, of_numpy = torch.Generator().manual_seed(0), random.Random(0), np.random.default_rng(0)
+    lists = [[101, *draw_one.choices(range(1000, 30000), k=TOKENS - 2), 102] for _ in range(BATCH)]
+    return {
+        "MAE 14x14 0.75": (partial(collators.mae, BATCH, 196, 0.75, generator), ours(Random(), 14, 14)),
+        "BEiT 14x14 75 of 196": (
+            lambda: [collators.beit(14, 14, 75, draw_one) for _ in range(BATCH)],
+            ours(Block(ratio=75 / 196), 14, 14),
+        ),
+        "I-JEPA 16x16": (partial(collators.ijepa, BATCH, (16, 16), generator), ours(MultiBlock(), 16, 16)),
+        "V-JEPA 2 8x14x14, 8 blocks": (partial(collators.vjepa, BATCH, (8, 14, 14), generator), ours(SHORT, 8, 14, 14)),
+        "VideoMAE tube 8x14x14 0.9": (
+            lambda: np.stack([collators.tube(8, 196, 0.9, of_numpy) for _ in range(BATCH)]),
+            ours(Tube(), 8, 14, 14),
+        ),
+        f"MLM {TOKENS} tokens 0.15, choice alone": (
+            lambda: collators.mlm(lists, generator, SPECIAL, 103, 30000),
+            ours(Random(ratio=0.15), TOKENS),
+        ),
+    }
+
+
+def speed(rounds: int, seconds: float) -> None:
+    print(machine())
+    for name, (published, own) in pairs().items():
+        taken = alternate({"published": published, "ours": own}, rounds, seconds)
+        middle = {who: BATCH / statistics.median(times) / 1e3 for who, times in taken.items()}
+        print(f"{name}: published {middle['published']:.1f} k samples/s, ours {middle['ours']:.1f} k, "
+              f"ratio {ratio(taken, 'ours', 'published')}", flush=True)  # fmt: skip
+
+
+def voxels(batch: int) -> Units:
+    """A sweep's occupied cells: few near, many further out, another number in each sample; every tenth of 400 x 400."""
+    index = torch.cartesian_prod(torch.arange(0, 400, 10), torch.arange(0, 400, 10)).float()
+    chance = torch.rand(batch, 1600, generator=torch.Generator().manual_seed(0))
+    return Units(index[None], chance < 0.15, torch.ones(1, 1600), None)
+
+
+def audits(draws: int = 512) -> dict[str, dict]:
+    """The audit of each published sampler and of ours in its place."""
+    key = keys(0, torch.arange(draws), 0, "mask")
+    image, square, clip = (units_of(draws, *grid) for grid in ((14, 14), (16, 16), (8, 14, 14)))
+    cases = {
+        "BEiT": (collators.BEIT, image),
+        "Block": (Block(ratio=75 / 196), image),
+        "I-JEPA": (collators.IJEPA, square),
+        "MultiBlock": (MultiBlock(), square),
+        "V-JEPA 2": (collators.VJEPA, clip),
+        "MultiBlock on clips": (SHORT, clip),
+        "Occupancy-MAE": (collators.OCCUPANCY_MAE, voxels(draws)),
+        "Random on voxels": (Random(ratio=0.5), voxels(draws)),
+    }
+    return {
+        name: audit(draw(policy, units, key, (1.0,) * units.centre.shape[2])) for name, (policy, units) in cases.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--audit", action="store_true", help="run the checks instead of the clock")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=0.3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if not options.audit:
+        return speed(options.rounds, options.seconds)
+    for name, found in audits().items():
+        failed = [f"{c['name']} {c['value']:.3g} > {c['limit']:.3g}" for c in found["checks"] if c["ok"] is False]
+        print(f"{name}: {'passes' if found['passed'] else 'fails: ' + ', '.join(failed)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
