@@ -26,7 +26,6 @@ from unseen.models import (
     InPlace,
     Learned,
     MaskedAutoencoder,
-    Quantiser,
     Relative,
     RotarySelfAttention,
     RotaryViT,
@@ -104,7 +103,7 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
 
 
 def policies() -> list[MaskPolicy]:
-    return list(members(unseen.masks, MaskPolicy))
+    return [policy for policy in members(unseen.masks, MaskPolicy) if getattr(policy, "hides", True)]
 
 
 def units() -> list[Unit]:
@@ -120,7 +119,9 @@ def targets() -> list[Target]:
 
 
 def models() -> list[ModelSpec]:
-    return list(members(unseen.models, ModelSpec, others=(EncoderSpec, Head, Positions, Predictor, Quantiser, Relative, Stem)))
+    """Those that predict what is hidden; a tokenizer sees everything (tests/systems/test_teachers.py)."""
+    found = members(members(unseen.models, ModelSpec, others=(EncoderSpec, Head, Positions, Predictor, Relative, Stem))
+    return [model for model in found if getattr(model, "hides", True)]
 
 
 def members(room: ModuleType, wanted: type, others: tuple[type, ...] = ()) -> Iterator[Any]:

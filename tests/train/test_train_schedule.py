@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from unseen.errors import UnseenError
-from unseen.train.training import AdamW, Muon, Training, decays, resolve_precision, set_lr, trainable
+from unseen.precision import resolve_precision
+from unseen.train.training import AdamW, Muon, Training, decays, set_lr, trainable
 
 
 def test_warm_up_is_linear_and_reaches_the_scaled_peak():

@@ -7,15 +7,17 @@ ids that `Codes` predicts.
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.distributed
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from unseen.contract import MaskedModel, Metadata, Shapes, Tree
 from unseen.errors import UnseenError
+from unseen.models.encoder import Encoder
 from unseen.models.heads import Heads, named_masks, within
 from unseen.models.initialise import construct
 from unseen.models.positions import centre_of
@@ -45,9 +47,17 @@ class Quantiser:
     def width(self) -> int:
         return self.code_width
 
+    @property
+    def depth(self) -> int:
+        return self.vit.depth
+
+    def module(self, shapes: Shapes) -> "QuantiserEncoder":
+        """The module, its weights not yet drawn."""
+        return QuantiserEncoder(self, shapes)
+
     def build(self, shapes: Shapes) -> "QuantiserEncoder":
         """The module, with the weights of seed 0."""
-        return construct(lambda: QuantiserEncoder(self, shapes))
+        return construct(lambda: self.module(shapes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +68,14 @@ class VectorQuantised:
     decoder: ViT = field(default_factory=lambda: ViT(depth=1, class_token=False))  # over the codes
     commitment: str = "commitment.visible"
 
+    hides: ClassVar[bool] = False
+
     def build(self, shapes: Shapes) -> "VectorQuantisedModel":
         """The model for data of these shapes, with the weights of seed 0."""
         return construct(lambda: VectorQuantisedModel(self, shapes))
 
 
-class QuantiserEncoder(nn.Module):
+class QuantiserEncoder(Encoder):
     """Tokens on the unit sphere, and the code next to each."""
 
     table: Tensor
@@ -85,18 +97,21 @@ class QuantiserEncoder(nn.Module):
         self.use.fill_(1.0)
         self.turn.zero_()
 
-    def forward(
+    @property
+    def patch_embed(self) -> nn.Module:
+        return self.vit.patch_embed
+
+    def run(
         self,
-        values: Shaped[Tensor, "B N *P"],
-        centre: Float[Tensor, "B N C"],
+        tokens: Float[Tensor, "B N D"],
+        centre: Float[Tensor, "#B N C"],
         live: Bool[Tensor, "B N"] | None = None,
-        layers: tuple[int, ...] | None = None,
-    ) -> Tensor | list[Tensor]:
-        """Unit vectors [B, N, code_width]; `layers` gives the ViT's own."""
-        tokens = self.vit(values, centre, live, layers)
-        if isinstance(tokens, list):
-            return tokens
-        return F.normalize(self.to_code(tokens[:, tokens.shape[1] - values.shape[1] :]).float(), dim=-1)
+        layers: tuple[int, ...] = (-1,),
+    ) -> list[Tensor]:
+        """Unit vectors [B, N, code_width] of each named block of the ViT, in float32."""
+        n_units = tokens.shape[1]
+        outputs = [output[:, output.shape[1] - n_units :] for output in self.vit.run(tokens, centre, live, layers)]
+        return [F.normalize(self.to_code(output).float(), dim=-1) for output in outputs]
 
     def ids(self, tokens: Float[Tensor, "B N D"]) -> Int64[Tensor, "B N"]:
         """The nearest code of each token."""
@@ -142,7 +157,7 @@ class VectorQuantisedModel(MaskedModel):
         if any(output.on == "hidden" for output in shapes.outputs.values()):
             raise UnseenError("a tokenizer predicts hidden units", "it sees them all", "set weight=0, visible_weight=1")
         self.spec, self.shapes = spec, shapes
-        self.encoder = QuantiserEncoder(spec.encoder, shapes)
+        self.encoder = spec.encoder.module(shapes)
         self.decoder = VisionTransformer(spec.decoder, shapes._replace(unit=(spec.encoder.code_width,)))
         decoded = {name: output for name, output in shapes.outputs.items() if name != spec.commitment}
         self.heads = Heads(spec.decoder.width, decoded, spec.encoder.code_width)

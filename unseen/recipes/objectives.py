@@ -81,7 +81,7 @@ def data2vec() -> Recipe:
 
 
 def ijepa() -> Recipe:
-    """I-JEPA (Assran et al., CVPR 2023) as a composition: target blocks, visible units only, features of a slow copy."""
+    """I-JEPA (Assran et al., CVPR 2023) as a composition: blocks, visible units only, features of a slow copy."""
     return replace(
         objective_mae(),
         mask=MultiBlock(),
