@@ -120,7 +120,7 @@ def targets() -> list[Target]:
 
 def models() -> list[ModelSpec]:
     """Those that predict what is hidden; a tokenizer sees everything (tests/systems/test_teachers.py)."""
-    found = members(members(unseen.models, ModelSpec, others=(EncoderSpec, Head, Positions, Predictor, Relative, Stem))
+    found = members(unseen.models, ModelSpec, others=(EncoderSpec, Head, Positions, Predictor, Relative, Stem))
     return [model for model in found if getattr(model, "hides", True)]
 
 
