@@ -56,6 +56,10 @@ def test_overrides_are_typed_and_named() -> None:
     recipe = load_recipe("mae", ("mask.ratio=0.9", "training.steps=77", "view.crop_px=[64, 64]"))
     assert (recipe.mask.ratio, recipe.training.steps, recipe.view.crop_px) == (0.9, 77, (64, 64))
     assert load_recipe("mae", ("training.steps=40", "training.warmup=10")).training.steps == 40
+    assert load_recipe("mae", ("training.compile=whole",)).training.compile == "whole"
+    assert load_recipe("mae", ("training.compile=true",)).training.compile is True
+    with pytest.raises(UnseenError, match="compile"):
+        load_recipe("mae", ("training.compile=sometimes",))
     with pytest.raises(UnseenError, match="ratio"):
         load_recipe("mae", ("mask.ratoi=0.9",))
     with pytest.raises(UnseenError, match=r"steps"):

@@ -1,4 +1,4 @@
-"""The command line: `unseen COMMAND ...`, one command for each function of commands.py.
+"""The command line: `unseen COMMAND ...`, one command for each function of `commands`.
 
 Exit codes: 0 done, 1 a check found something, 2 could not run (one line says what, the rule and the remedy),
 130 interrupted and resumable.

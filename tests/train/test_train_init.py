@@ -15,7 +15,7 @@ from unseen.targets import Pixels
 from unseen.train.init import load_init
 from unseen.train.loop import fit
 from unseen.train.metrics import read_metrics
-from unseen.train.training import compile_blocks
+from unseen.train.training import compile_blocks, compile_whole
 from unseen.units.patches import Patches
 
 TASK = Objective(
@@ -131,6 +131,17 @@ def test_compilation_takes_the_blocks_and_keeps_every_name(monkeypatch):
     own = build(spec=InPlace(backbone=torch.nn.Conv2d(1, 4, 4, stride=4)))
     compile_blocks(own)
     assert compiled == [own.encoder.net], "packing stays outside"
+
+
+def test_whole_compilation_takes_encoder_and_predictor(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    model = build()
+    compile_whole(model)
+    assert compiled == [model.encoder, model.predictor]
+    compiled.clear()
+    compile_whole(Tiny())
+    assert [type(part) for part in compiled] == [Tiny], "what is no autoencoder goes by blocks"
 
 
 def test_recomputation_that_nothing_can_do_is_refused(tmp_path):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unseen.codec import to_json
 from unseen.contract import Clip, Units
+from unseen.data.clips import IGNORE
 from unseen.data.store import Store
 from unseen.errors import UnseenError
 from unseen.evaluate.audit import BATCH, Draws, audit, draw, steps_of
@@ -24,7 +25,6 @@ from unseen.systems.objective import sample_keys
 from unseen.units.normalise import apply
 
 EXAMPLES = 8
-IGNORE = 255
 WAVES = 6  # of which imagined content consists
 
 

@@ -29,6 +29,7 @@ from unseen.train.record import Pace, Record
 from unseen.train.training import (
     Training,
     compile_blocks,
+    compile_whole,
     recompute_blocks,
     set_lr,
     trainable,
@@ -140,7 +141,7 @@ class Loop:
     def run_to_the_end(self, watch: Monitor | None, record: Record, stop: Stop) -> FitResult:
         training, first, micros = self.training, self.step, self.micros()
         if training.compile:
-            compile_blocks(self.model)
+            (compile_whole if training.compile == "whole" else compile_blocks)(self.model)
         self.forward = self.ranks.wrap(self.model)
         pace = Pace(self.seconds)
         with closing(micros):
@@ -275,7 +276,9 @@ class Loop:
         }
 
     def watch(self, watch: Monitor | None, record: Record) -> None:
-        if watch is not None:
+        if watch is None:
+            return
+        with torch.compiler.set_stance("force_eager"):  # whole frames: another shape, not worth another compilation
             record.add({"kind": "monitor", "step": self.step, **watch.measure(self.model, self.precision)})
             watch.draw(self.model, self.precision, self.run / "samples" / f"step-{self.step:06d}.npz")
 
