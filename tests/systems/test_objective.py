@@ -186,3 +186,31 @@ def test_a_step_in_which_nothing_counts_has_loss_zero():
     sums = {"pixels": weights["pixels"].sum()}
     assert sums["pixels"] == 0
     assert total(goal.losses({"pixels": truth + 1}, batch), weights, sums, goal) == 0
+
+
+def test_emphasis_is_taken_back_by_the_correction_and_both_losses_are_told():
+    """Rare units with five times the loss: drawn by importance the mean is too high, corrected it is that of all."""
+    from unseen.masks import Weighted
+    from unseen.systems.cues import Importance
+    from unseen.systems.objective import other_weights, unit_weights
+
+    @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+    class FirstEighth:
+        def __call__(self, values, units, clip, unit):
+            rare = (torch.arange(values.shape[1]) < values.shape[1] // 8).float()
+            return rare.expand(values.shape[:2])
+
+    emphasis = Importance(cues=(FirstEighth(),), factor=3.0)
+    raw = clip(batch=400)
+    for correct in (False, True):
+        goal = objective(unit=Patches(size=(2, 2)), mask=Weighted(ratio=0.5), importance=emphasis, correct=correct)
+        batch = goal.batch(raw, sample_keys(raw, 0, 0))
+        assert "inclusion" in batch.metadata and batch.metadata["inclusion"].shape == batch.visible_mask.shape
+        loss = torch.where(torch.arange(batch.visible_mask.shape[1]) < batch.visible_mask.shape[1] // 8, 5.0, 1.0)
+        truth = float(loss.mean())
+        hidden = torch.stack([loss[mask] for mask in batch.target_mask["pixels"]])
+        own, other = unit_weights(batch)["pixels"], other_weights(batch, goal)["pixels"]
+        means = [float((hidden * weight).sum() / weight.sum()) for weight in (own, other)]
+        drawn, corrected = reversed(means) if correct else means
+        assert drawn > 1.1 * truth
+        assert corrected == pytest.approx(truth, rel=0.03)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from unseen.contract import Corruption, MaskPolicy, ModelSpec, Unit
 from unseen.data.source import View
 from unseen.evaluate.probes import Probe
+from unseen.systems.cues import Importance
 from unseen.systems.objective import Objective, Term
 from unseen.train.training import Training
 from unseen.units.normalise import Normalise
@@ -20,6 +21,8 @@ class Recipe:
     model: ModelSpec
     training: Training
     corruption: Corruption | None = None  # what of the hidden units the model reads all the same
+    importance: Importance | None = None  # cues for what is sparse and matters, for masks that favour it
+    correct: bool = False  # divide losses by the probability to be hidden, where the mask knows it
     decode: float = 1.0  # share of the hidden units that is predicted in a step
     probes: tuple[Probe, ...] = ()  # what the encoder will be judged by: fixed and hashed before training
 
@@ -30,5 +33,7 @@ class Recipe:
             mask=self.mask,
             targets=self.targets,
             corruption=self.corruption,
+            importance=self.importance,
+            correct=self.correct,
             decode=self.decode,
         )

@@ -27,6 +27,7 @@ from unseen.contract import (
 from unseen.errors import UnseenError
 from unseen.packing import pack
 from unseen.randomness import keys, uniform
+from unseen.systems.cues import Importance, correction
 from unseen.units.normalise import Normalise, apply
 
 WITHHELD = ("weight", "inclusion")  # of the metadata: made of content, or of what only the policy knows
@@ -49,6 +50,8 @@ class Objective:
     mask: MaskPolicy
     targets: dict[str, Term]
     corruption: Corruption | None = None  # None: hidden units are not read, visible ones as they are
+    importance: Importance | None = None  # what is sparse and matters, for masks that favour it
+    correct: bool = False  # divide losses by the probability to be hidden, where the mask knows it: no emphasis
     decode: float = 1.0  # share of the hidden units that is predicted: a uniform sample, so the mean stays unbiased
 
     def __post_init__(self) -> None:
@@ -68,6 +71,8 @@ class Objective:
         """Normalise, cut, mask, make the targets and corrupt; `key` is one random key per sample."""
         clip = apply(self.normalise, clip)
         values, units = self.unit.cut(clip)
+        if self.importance is not None:
+            units = self.importance(values, units, clip, self.unit)
         metadata = Metadata(centre=units.centre, valid=units.valid, grid=units.grid)
         for name in ("log_id", "timestamp_ns"):
             if name in clip:
@@ -87,6 +92,8 @@ class Objective:
                 target |= dict.fromkeys(places, term.target.make(values, units, clip))
                 target_mask |= places
                 metadata["weight"] |= dict.fromkeys(places, term.target.weight(values, units, clip))
+                if name in places and mask.inclusion is not None and self.correct:
+                    metadata["weight"][name] = metadata["weight"][name] * correction(mask.inclusion)
         if self.corruption is not None:
             values, mask = self.corruption(values, mask, key)
         return MaskedBatch(values, mask.visible, target, target_mask, metadata)
@@ -149,6 +156,20 @@ def predict(model: MaskedModel, batch: MaskedBatch) -> dict[str, Tensor]:
 def unit_weights(batch: MaskedBatch) -> dict[str, Float[Tensor, "B K"]]:
     """How much each predicted unit counts, packed like the losses; padding counts nothing."""
     return {name: pack(batch.metadata["weight"][name], mask) for name, mask in batch.target_mask.items()}
+
+
+def other_weights(batch: MaskedBatch, objective: Objective) -> dict[str, Float[Tensor, "B K"]]:
+    """Where the mask knows how likely it hides a unit: the weights of hidden units under the other setting of
+    `correct`, so that both losses can stand in the log; empty where it does not."""
+    if "inclusion" not in batch.metadata:
+        return {}
+    factor = correction(batch.metadata["inclusion"])
+    factor = 1 / factor.clamp(min=1e-12) if objective.correct else factor
+    return {
+        name: pack(batch.metadata["weight"][name] * factor, mask)
+        for name, mask in batch.target_mask.items()
+        if not name.endswith(VISIBLE)
+    }
 
 
 def total(

@@ -15,13 +15,15 @@ from unseen.data.clips import IGNORE
 from unseen.packing import pack
 from unseen.precision import autocast
 from unseen.systems.baselines import baselines
-from unseen.systems.objective import VISIBLE, Objective, predict, sample_keys, unit_weights
+from unseen.systems.objective import VISIBLE, Objective, other_weights, predict, sample_keys, unit_weights
 from unseen.systems.spectrum import effective_rank
 from unseen.train.distributed import to_device
 from unseen.train.pictures import draw
 
 CHUNK = 8  # whole frames at once: several times the units of a training crop
 PICTURES = 6
+
+Sums = dict[str, tuple[float, float]]  # weighted losses and weights
 
 
 class Monitor:
@@ -47,8 +49,7 @@ class Monitor:
         """Losses and their floors by name, loss on hidden units by class, shares, effective rank of the features."""
         if self.objective.networks():
             self._make()
-        errors: dict[str, float] = {}
-        units: dict[str, float] = {}
+        sums, others = Sums(), Sums()
         tally = ClassTally(self.class_names)
         features: list[Tensor] = []
         with looking(model, features):
@@ -57,12 +58,13 @@ class Monitor:
                     prediction = predict(model, batch)
                 losses = self.objective.losses(walk(Tensor.float, prediction), batch)
                 weight = unit_weights(batch)
-                for name, loss in losses.items():
-                    errors[name] = errors.get(name, 0.0) + float((loss * weight[name]).double().sum())
-                    units[name] = units.get(name, 0.0) + float(weight[name].double().sum())
+                add_up(sums, losses, weight)
+                add_up(others, losses, other_weights(batch, self.objective))
                 if "label" in clip:
                     self._by_class(tally, clip, batch, losses, weight)
-        out: dict[str, Any] = {"losses": {name: errors[name] / max(units[name], 1e-12) for name in errors}}
+        out: dict[str, Any] = {"losses": means(sums)}
+        if others:
+            out["losses_as_drawn" if self.objective.correct else "losses_corrected"] = means(others)
         out |= {"baselines": self.floors, "by_class": tally.table(), **self.shares}
         for part in model.modules():
             out |= part.measures() if hasattr(part, "measures") else {}  # type: ignore[operator]
@@ -129,6 +131,17 @@ class ClassTally:
             self.names[number] if number < len(self.names) else str(number): {"loss": error / weight, "units": units}
             for number, (error, weight, units) in sorted(self.sums.items())
         }
+
+
+def add_up(sums: Sums, losses: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
+    """Add weighted losses and weights, by name of the weights."""
+    for name, weight in weights.items():
+        error, count = sums.get(name, (0.0, 0.0))
+        sums[name] = (error + float((losses[name] * weight).double().sum()), count + float(weight.double().sum()))
+
+
+def means(sums: Sums) -> dict[str, float]:
+    return {name: error / max(count, 1e-12) for name, (error, count) in sums.items()}
 
 
 def unit_classes(objective: Objective, clip: Clip) -> Int64[Tensor, "B N"]:
