@@ -35,6 +35,7 @@ check: lint types imports test
 bench: .venv/.ready  ## ratios against the peers; `make bench MAE=path/to/facebookresearch-mae` adds the official code
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.step $(if $(MAE),--mae $(MAE))
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.camera
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.masks
 
 docs: .venv/.ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .[docs]
