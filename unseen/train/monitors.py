@@ -60,7 +60,7 @@ class Monitor:
                 for name, loss in losses.items():
                     errors[name] = errors.get(name, 0.0) + float((loss * weight[name]).double().sum())
                     units[name] = units.get(name, 0.0) + float(weight[name].double().sum())
-                if "label" in clip:
+                if "label" in clip and "image" in clip:  # the label of a video is that of one of its frames
                     self._by_class(tally, clip, batch, losses, weight)
         out: dict[str, Any] = {"losses": {name: errors[name] / max(units[name], 1e-12) for name in errors}}
         out |= {"baselines": self.floors, "by_class": tally.table(), **self.shares}
