@@ -1,6 +1,7 @@
 """Every recipe of the package builds, survives its JSON, and learns on a handful of images."""
 
 import json
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 
 import pytest
@@ -21,11 +22,16 @@ NAMES = sorted(name for module in outline._home_modules() for name in outline._r
 
 
 def a_clip(recipe: Recipe, samples: int = 4) -> Clip:
-    height, width = recipe.view.crop_px or recipe.view.frame_px
-    y, x = torch.arange(height)[:, None] / 7.0, torch.arange(width) / 5.0
-    waves = [torch.sin(y * (n + 1) / 3 + x * (c + 1) / 2) for n in range(samples) for c in range(3)]
-    image = (127 + 100 * torch.stack(waves)).view(samples, 3, height, width).to(torch.uint8)
-    return Clip(image=image, sample_id=torch.arange(samples))
+    """Waves, as an image, as a video and as several cameras: each unit takes what it cuts."""
+    picture = getattr(recipe.view, "picture", recipe.view)
+    height, width = picture.crop_px or picture.frame_px
+    cameras, channels = len(getattr(recipe.view, "cameras", ("one",))), picture.channels
+    y, x = torch.arange(height)[:, None] / 7.0, torch.arange(width * cameras) / 5.0
+    waves = [torch.sin(y * (n + 1) / 3 + x * (c + 1) / 2) for n in range(samples) for c in range(channels)]
+    image = (127 + 100 * torch.stack(waves)).view(samples, channels, height, width * cameras).to(torch.uint8)
+    video = torch.stack([image.roll(step, dims=3) for step in range(getattr(recipe.view, "frames", 1))], dim=1)
+    there = torch.ones(samples, cameras, dtype=torch.bool)
+    return Clip(image=image, video=video, camera_there=there, sample_id=torch.arange(samples))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,7 +95,7 @@ def test_the_outline_knows_what_the_recipes_hold() -> None:
         module, function = outline.locate(name)
         fields = outline._of_function(module, function)
         assert set(fields) == set(Recipe.__dataclass_fields__)
-        assert set(fields["mask"]) == {field for field in load_recipe(name).mask.__dataclass_fields__}
+        assert set(fields["mask"]) == {field.name for field in dataclass_fields(load_recipe(name).mask)}
 
 
 def test_a_variant_is_replace_of_another() -> None:

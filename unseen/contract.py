@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypedDict, runt
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
+QUANTILES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 Tree = Any  # a Tensor, or a dict of Trees with the same keys
 
 
@@ -21,14 +22,21 @@ class Clip(TypedDict, total=False):
     previous: Shaped[Tensor, "B C H W"]  # the same region of the frame before (itself where there is none)
     video: Shaped[Tensor, "B T C H W"]  # the same region of T frames; raw, or float once normalised
     frame_time_s: Float[Tensor, "B T"]  # of each frame of the video, from its first
-    intrinsics: Float[Tensor, "B T 3 3"]  # of the pixels of the video as they are here
+    intrinsics: Float[
+        Tensor, "B T 3 3"
+    ]  # of the pixels of the video (or of the T cameras) as they are here; NaN unknown
     world_from_camera: Float[Tensor, "B T 4 4"]  # m; x right, y down, z forward; the world is fixed within the clip
+    camera_there: Bool[Tensor, "B K"]  # of K cameras side by side in the image; False: nothing came from this one
+    camera_px: Float[
+        Tensor, "B K 2"
+    ]  # (y, x) of each camera's frame on their common canvas; regions are within a frame
     depth_m: Float[Tensor, "B T H W"]  # along z of the camera; NaN where it is not known
     token: Int64[Tensor, "B N"]  # ids of a vocabulary; -1 = padding
     token_group: Int64[Tensor, "B N"]  # which word of the passage a token is a piece of; -1 = none
     region_px: Float[Tensor, "B 4"]  # (y0, x0, y1, x1) of the image inside the nominal frame, pixels
     frame_mean: Float[Tensor, "B C"]  # of the whole frame, in [0, 1] of the full scale of its dtype
     frame_std: Float[Tensor, "B C"]
+    frame_quantiles: Float[Tensor, "B Q C"]  # of the whole frame at QUANTILES, in the same scale
     label: Int64[Tensor, "B H W"]  # class ids, 255 = ignore; only where a monitor asks for them
     sample_id: Int64[Tensor, "B"]  # content-derived identity of each sample: the root of all its random keys
     timestamp_ns: Int64[Tensor, "B"]

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from unseen.errors import UnseenError
+from unseen.evaluate.features import in_plane
 from unseen.evaluate.floors import HandMade, RawPixels, place
+from unseen.systems.encode import Features
 
 IMAGE = torch.randint(0, 256, (2, 3, 24, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -52,3 +54,14 @@ def test_edges_of_another_direction_fall_into_other_bins():
 def test_a_unit_must_fit():
     with pytest.raises(UnseenError, match="unit"):
         HandMade(unit_px=(7, 8))(IMAGE)
+
+
+def test_of_a_video_the_middle_frame_is_judged():
+    """Labels are those of the middle frame: floors look at it, and of an encoder's units its slot is taken."""
+    video = torch.stack([IMAGE // 4, IMAGE // 2, IMAGE, IMAGE // 8], dim=1)
+    for floor in (RawPixels(), HandMade()):
+        assert torch.equal(floor(video).units, floor(IMAGE).units)
+    units = torch.arange(2 * 4 * 15.0).view(2, 60, 1)
+    plane = in_plane(Features(units.mean(dim=1), units, (4, 3, 5)))
+    assert plane.grid == (3, 5) and torch.equal(plane.units, units[:, 30:45])
+    assert in_plane(plane) is plane

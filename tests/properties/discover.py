@@ -71,6 +71,8 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
     ),
     unseen.masks.Future: (unseen.masks.Future(observed_s=0.5, gap_s=0.25), unseen.masks.Future(observed_s=0.25)),
     unseen.masks.Weighted: (unseen.masks.Weighted(), unseen.masks.Weighted(ratio=0.5, most=0.8, least=0.3)),
+    unseen.units.Mosaic: (unseen.units.Mosaic(size=(4, 4)),),
+    unseen.units.Tubes: (unseen.units.Tubes(size=(2, 8, 4)), unseen.units.Tubes(size=(1, 8, 8), frame_s=0.4)),
     unseen.units.Patches: (unseen.units.Patches(size=(4, 4)), unseen.units.Patches(size=(4, 2))),
     unseen.targets.Pixels: tuple(
         unseen.targets.Pixels(normalise=rule, error=error)
@@ -177,14 +179,22 @@ def name_of(member: Any) -> str:
 
 
 def clip(batch: int = 3, channels: int = 3, height: int = 16, width: int = 24, seed: int = 0) -> Clip:
-    """Images with structure; sizes pairwise different, so that no swapped axis passes by luck."""
+    """Images with structure, of two cameras of which some are missing, and videos of them that move a little.
+
+    Sizes are pairwise different, so that no swapped axis passes by luck.
+    """
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(batch, channels, 5, 7, generator=generator)
     image = nn.functional.interpolate(coarse, (height, width), mode="bilinear")
     image = (image + 0.1 * torch.rand(image.shape, generator=generator)).clamp(0, 1)
     region = torch.tensor([[8.0, 16.0, 8.0 + height, 16.0 + width]]).repeat(batch, 1) + torch.arange(batch)[:, None]
     ids = torch.arange(batch) * 7919 + seed
-    return Clip(image=(image * 255).to(torch.uint8), region_px=region, sample_id=ids)
+    image = (image * 255).to(torch.uint8)
+    video = torch.stack([image.roll(step, dims=3) for step in range(4)], dim=1)
+    times = torch.tensor([0.0, 0.21, 0.39, 0.6]) * torch.linspace(1, 1.1, batch)[:, None]
+    there = (torch.arange(batch)[:, None] + torch.arange(2)) % 3 < 2  # the second of the second sample is missing
+    known = {"frame_time_s": times, "camera_there": there}
+    return Clip(image=image, video=video, region_px=region, sample_id=ids, **known)
 
 
 def objective(unit: Unit, mask: MaskPolicy, target: Target, **settings) -> Objective:

@@ -137,19 +137,29 @@ def tubes_are_whole(policy: MaskPolicy, units: Units, key: Tensor) -> None:
 def cuts_without_loss(unit: Unit, clip: Clip) -> None:
     values, units = unit.cut(clip)
     joined = unit.join(values, units)
-    assert joined.dtype == clip["image"].dtype and torch.equal(joined, clip["image"]), "join(cut(x)) differs from x"
+    content = clip[field_of(joined)]
+    assert joined.dtype == content.dtype and torch.equal(joined, content), "join(cut(x)) differs from x"
+
+
+def field_of(content: Tensor) -> str:
+    """What of a clip such content is."""
+    return {4: "image", 5: "video"}[content.ndim]
 
 
 def centres_are_where_the_pixels_are(unit: Unit, height: int, width: int) -> None:
-    """Cut an image of coordinates: each unit's mean coordinate is its centre; a region moves and stretches it."""
+    """Cut an image of coordinates: each unit's mean coordinate is its centre; a region moves and stretches it.
+
+    The last two coordinates of a centre are (y, x), whatever stands before them; so of videos that stand still.
+    """
     y, x = torch.arange(height) + 0.5, torch.arange(width) + 0.5
     image = torch.stack([y[:, None].expand(-1, width), x.expand(height, -1)])[None]
-    values, units = unit.cut(Clip(image=image))
+    clip = Clip(image=image, video=image[:, None].expand(-1, 4, -1, -1, -1))
+    values, units = unit.cut(clip)
     mean = values.flatten(2, -2).mean(dim=2)
-    torch.testing.assert_close(units.centre, mean)
+    torch.testing.assert_close(units.centre[..., -2:], mean)
     region = torch.tensor([[10.0, 20.0, 10.0 + 2 * height, 20.0 + 3 * width]])
-    moved = unit.cut(Clip(image=image, region_px=region))[1].centre
-    torch.testing.assert_close(moved, mean * torch.tensor([2.0, 3.0]) + torch.tensor([10.0, 20.0]))
+    moved = unit.cut(Clip(**clip, region_px=region))[1].centre
+    torch.testing.assert_close(moved[..., -2:], mean * torch.tensor([2.0, 3.0]) + torch.tensor([10.0, 20.0]))
 
 
 def describes_its_units(unit: Unit, clip: Clip) -> None:
@@ -164,7 +174,7 @@ def describes_its_units(unit: Unit, clip: Clip) -> None:
 
 def centres_are_free_of_content(unit: Unit, clip: Clip) -> None:
     first = unit.cut(clip)[1]
-    second = unit.cut(Clip(**{**clip, "image": clip["image"].flip(2)}))[1]
+    second = unit.cut(Clip(**{**clip, "image": clip["image"].flip(2), "video": clip["video"].flip(3)}))[1]
     for name in ("centre", "valid", "importance"):
         assert torch.equal(getattr(first, name), getattr(second, name)), f"{name} depends on content"
 
@@ -256,7 +266,7 @@ def hidden_content_cannot_matter(
     batch = checked(objective, clip, key)
     hidden = ~batch.visible_mask.view(*batch.visible_mask.shape, *[1] * (values.ndim - 2))
     other = objective.unit.join(torch.where(hidden, 77, values), units)
-    changed = checked(objective, Clip(**{**clip, "image": other}), key)
+    changed = checked(objective, Clip(**{**clip, field_of(other): other}), key)
     assert torch.equal(batch.visible_mask, changed.visible_mask), "the mask depends on content"
     assert torch.equal(batch.metadata["centre"], changed.metadata["centre"]), "centres depend on hidden content"
     for one, other in zip(handed_over(forward, batch), handed_over(forward, changed), strict=True):

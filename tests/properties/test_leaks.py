@@ -7,7 +7,7 @@ import types
 import pytest
 import torch
 
-from unseen.contract import Clip, MaskPolicy, ModelSpec, Target, Unit, Units
+from unseen.contract import QUANTILES, Clip, MaskPolicy, ModelSpec, Target, Unit, Units
 from unseen.masks import Random
 from unseen.systems.objective import Objective, Term, predict
 from unseen.targets import Pixels
@@ -143,6 +143,7 @@ def test_normalisation_tells_nothing_of_hidden_units(normalise):
     """Given the numbers of the whole frame, which are metadata (docs/design.md, section 9)."""
     goal = dataclasses.replace(objective(SMALL, Random(), Pixels()), normalise=normalise)
     of_frame = {"frame_mean": torch.full((3, 3), 0.4), "frame_std": torch.full((3, 3), 0.2)}
+    of_frame["frame_quantiles"] = torch.linspace(0, 1, len(QUANTILES))[None, :, None].expand(3, -1, 3)
     raw = Clip(**{**clip(), **of_frame})
     net = built(models()[0], goal, laws.checked(goal, raw, key_of(3)))
     laws.hidden_content_cannot_matter(goal, net, raw, key_of(3))
@@ -217,6 +218,8 @@ def test_discovery_finds_every_room():
         "Future",
         "Weighted",
         "Patches",
+        "Tubes",
+        "Mosaic",
         "Pixels",
         "Descriptors",
         "Hog",
@@ -224,7 +227,7 @@ def test_discovery_finds_every_room():
         "InPlace",
     } <= found
     assert not {"ViT", "SelfAttention", "Fixed", "LinearStem"} & found
-    assert {type(member).__name__ for member in normalisers()} == {"Fixed", "PerFrame"}
+    assert {type(member).__name__ for member in normalisers()} == {"Fixed", "PerFrame", "PerClip"}
 
 
 def test_every_member_stands_in_some_combination():

@@ -16,13 +16,13 @@ every_unit = pytest.mark.parametrize("unit", units(), ids=name_of)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
 def test_join_is_the_exact_inverse(unit, channels, dtype):
     full = {torch.uint8: 255, torch.uint16: 65535, torch.float32: 1}[dtype]
-    image = (torch.rand(2, channels, 12, 20, generator=torch.Generator().manual_seed(0)) * full).to(dtype)
-    laws.cuts_without_loss(unit, Clip(image=image))
+    video = (torch.rand(2, 4, channels, 16, 24, generator=torch.Generator().manual_seed(0)) * full).to(dtype)
+    laws.cuts_without_loss(unit, Clip(image=video[:, 0].contiguous(), video=video))
 
 
 @every_unit
 def test_centres_are_where_the_pixels_are(unit):
-    laws.centres_are_where_the_pixels_are(unit, 12, 20)
+    laws.centres_are_where_the_pixels_are(unit, 16, 24)
 
 
 @every_unit

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from unseen.contract import Clip
-from unseen.masks import Grid, Random
-from unseen.systems.baselines import baselines
+from unseen.masks import Future, Grid, Random, Tube
+from unseen.packing import packing, unpack
+from unseen.systems.baselines import baselines, neighbour
 from unseen.systems.objective import Objective, Term, sample_keys
 from unseen.targets import Descriptors, Pixels
-from unseen.units import Fixed, Patches, PerFrame
+from unseen.units import Fixed, Patches, PerFrame, Tubes
 
 
 def frames(batch: int = 3, height: int = 16, width: int = 24) -> Clip:
@@ -84,6 +85,43 @@ def test_previous_frame_is_normalised_like_the_frame_itself():
     clip = frames()
     clip["previous"] = clip["image"] // 2
     assert table(objective(Pixels(normalise="none")), clip)["t0"]["previous"] > 0.05
+
+
+def film(mask) -> tuple[Objective, Clip]:
+    """Four slots of a picture that moves one pixel to the right in each."""
+    image = frames()["image"]
+    video = torch.stack([image.roll(step, dims=3) for step in range(4)], dim=1)
+    terms = {"t": Term(target=Pixels(normalise="none"))}
+    goal = Objective(normalise=PerFrame(), unit=Tubes(size=(1, 4, 4), frame_s=0.2), mask=mask, targets=terms)
+    return goal, Clip(video=video, sample_id=torch.arange(3))
+
+
+def test_in_a_film_the_last_visible_unit_of_the_same_place_stays():
+    goal, clip = film(Random(ratio=0.6))
+    batch = goal.batch(clip, sample_keys(clip, 0, 0))
+    hidden, n_units = batch.target_mask["t"], batch.visible_mask.shape[1]
+    near = neighbour(batch, "t", goal.unit.spacing)
+    near = unpack(near, packing(hidden), n_units, near.new_zeros(()))
+    slots, seen = batch.target["t"].unflatten(1, (4, 24)), batch.visible_mask.unflatten(1, (4, 24))
+    total, count, held = 0.0, 0, 0
+    for b, n in hidden.nonzero().tolist():
+        slot, place = divmod(n, 24)
+        before = [k for k in range(slot) if seen[b, k, place]]
+        guess = slots[b, before[-1], place] if before else near[b, n]
+        total += float((guess - slots[b, slot, place]).square().mean())
+        count, held = count + 1, held + bool(before)
+    assert 0 < held < count
+    assert baselines(goal, batch, clip)["t"]["previous"] == pytest.approx(total / count, rel=1e-5)
+
+
+def test_a_film_that_stands_still_is_told_by_its_past():
+    goal, clip = film(Future(observed_s=0.4))
+    clip["video"] = clip["video"][:, :1].expand(-1, 4, -1, -1, -1).contiguous()
+    assert table(goal, clip)["t"]["previous"] == 0 < table(goal, clip)["t"]["mean"]
+
+
+def test_a_tube_is_never_seen_so_it_has_no_past():
+    assert "previous" not in table(*film(Tube(ratio=0.75)))["t"]
 
 
 def test_without_a_previous_frame_there_is_no_such_baseline():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from train_stand_ins import GREY, Memory, Tiny, objective, training
 
+from unseen.contract import Clip
 from unseen.masks.random import Random
 from unseen.systems.baselines import baselines
 from unseen.systems.objective import Objective, Term, predict, sample_keys, unit_weights
@@ -17,7 +18,7 @@ from unseen.train.metrics import read_metrics
 from unseen.train.monitors import Monitor
 from unseen.train.pictures import draw
 from unseen.train.progress import Progress
-from unseen.units.patches import Patches
+from unseen.units import Patches, PerClip, Tubes
 
 CPU = torch.device("cpu")
 
@@ -125,6 +126,41 @@ def test_pictures_owe_nothing_to_the_hidden_truth(tmp_path, rule):
     for name in ("masked", "prediction"):
         assert np.array_equal(before[name], after[name])
     assert "never from the hidden truth" in str(after["caption"])
+
+
+def film(rule, dtype=torch.uint8):
+    """A task on tubes, and a clip of four frames."""
+    image = Memory().frames(range(3))["image"]
+    video = torch.stack([image.roll(step, dims=3) for step in range(4)], dim=1)
+    if dtype == torch.uint16:
+        video = (7000 + video.to(torch.int32)).to(dtype)
+    task = replace(pixel_task(rule), unit=Tubes(size=(2, 4, 4)))
+    return task, Clip(video=video, sample_id=torch.arange(3))
+
+
+@pytest.mark.parametrize("rule", ["none", "patch", "channel"])
+def test_films_are_drawn_as_strips_without_the_hidden_truth(tmp_path, rule):
+    task, clip = film(rule)
+    batch, before = drawn(task, clip, None, tmp_path / "a.npz")
+    assert before["input"].shape == (3, 4 * 16, 16, 3)
+    assert np.array_equal(before["input"][0, 16:32, :, 0], clip["video"][0, 1, 0].numpy())
+    if rule == "none":
+        assert np.array_equal(before["prediction"], before["input"])
+    values, units = task.unit.cut(clip)
+    hidden = batch.target_mask["pixels"][:, :, None, None, None, None]
+    changed = clip | {"video": task.unit.join(torch.where(hidden, 255 - values // 2, values), units)}
+    _, after = drawn(task, changed, truth(batch), tmp_path / "b.npz")
+    assert not np.array_equal(before["input"], after["input"])
+    for name in ("masked", "prediction"):
+        assert np.array_equal(before[name], after[name])
+
+
+def test_sixteen_bits_are_shown_with_a_contrast_that_can_be_seen(tmp_path):
+    task, clip = film("none", torch.uint16)
+    _, file = drawn(replace(task, normalise=PerClip()), clip, None, tmp_path / "a.npz")
+    for name in ("input", "prediction"):
+        assert 20 < file[name].std() < 100 and 90 < file[name].mean() < 165
+    assert np.abs(file["prediction"].astype(int) - file["input"]).max() <= 1
 
 
 def test_standardised_patches_get_back_a_plausible_brightness(tmp_path):

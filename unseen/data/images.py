@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Shaped
+from jaxtyping import Float32, Shaped
 from torch import Tensor
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -90,6 +90,14 @@ def decode_labels(blob: bytes) -> Shaped[np.ndarray, "h w"]:
     if ids.min() < 0 or ids.max() > 255:
         raise BadImage("label ids outside 0..255")
     return ids.astype(np.uint8)
+
+
+def decode_depth(blob: bytes) -> Float32[np.ndarray, "h w"]:
+    """Decode an image of depths in metres: 16 bit grey, 256 to the metre, 0 = not known (NaN), as KITTI stores it."""
+    image = _decode_pillow(blob)
+    if image.dtype != np.uint16:
+        raise BadImage("depth image is not 16 bit grey")
+    return np.where(image[:, :, 0] > 0, image[:, :, 0] / np.float32(256), np.float32(np.nan)).astype(np.float32)
 
 
 def encode(image: Shaped[np.ndarray, "h w C"], encoding: str = "png", quality: int = 95) -> bytes:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
-from unseen.contract import Clip
+from unseen.contract import QUANTILES, Clip
 from unseen.data.images import resize
 from unseen.data.source import LogSource
 from unseen.data.store import Store
@@ -27,6 +27,7 @@ class Frame(NamedTuple):
     image: Shaped[np.ndarray, "h w C"]
     mean: Float[np.ndarray, "C"]
     std: Float[np.ndarray, "C"]
+    quantiles: Float[np.ndarray, "Q C"]  # at QUANTILES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +99,7 @@ class Frames:
         size = self.sufficient_px
         if image.shape[0] >= 2 * size[0] and image.shape[1] >= 2 * size[1]:
             image = np.ascontiguousarray(resize(image, size).permute(1, 2, 0).numpy())
-        mean, std = _statistics(image)
-        return Frame(image, mean, std)
+        return Frame(image, *measure(image))
 
     def draws(self, key: Int64[Tensor, "B"]) -> Float64[np.ndarray, "B D"]:
         """All random numbers that one crop each needs."""
@@ -110,11 +110,11 @@ class Frames:
     ) -> tuple[float, float, float, float]:
         """Write a training image into `out`; returns its region (y0, x0, y1, x1) in the nominal frame, pixels."""
         height, width = frame.image.shape[:2]
-        top, left, bottom, right = self._box(height, width, draw) if self.crop_px else (0, 0, height, width)
+        top, left, bottom, right = self.box(height, width, draw)
         crop = resize(frame.image[top:bottom, left:right], self.image_px)
         if self.jitter:
             crop = self._jitter(crop, frame.mean, draw[5:])
-        if self.flip and draw[4] < 0.5:
+        if self.mirrors(draw):
             crop, left, right = _mirror(crop), width - right, width - left
         out.copy_(crop)  # grey is repeated here
         if self.position == "crop":
@@ -126,8 +126,17 @@ class Frames:
         """The whole frame at `frame_px`, nothing random."""
         return resize(frame.image, self.frame_px).expand(self.channels, -1, -1)
 
-    def _box(self, height: int, width: int, draw: np.ndarray) -> tuple[int, int, int, int]:
-        """Area uniform, aspect log-uniform, place uniform; a side that would leave the frame is cut to it."""
+    def mirrors(self, draw: Float64[np.ndarray, "D"]) -> bool:
+        """Whether the crop of this draw is mirrored."""
+        return self.flip and bool(draw[4] < 0.5)
+
+    def box(self, height: int, width: int, draw: Float64[np.ndarray, "D"]) -> tuple[int, int, int, int]:
+        """The crop (top, left, bottom, right) of a decoded frame, before it is mirrored; the same for equal draws.
+
+        Area uniform, aspect log-uniform, place uniform; a side that would leave the frame is cut to it.
+        """
+        if self.crop_px is None:
+            return 0, 0, height, width
         crop, (low, high) = self.image_px, np.log(self.aspect)
         area = self.area[0] + draw[0] * (self.area[1] - self.area[0])
         aspect = math.exp(low + draw[1] * (high - low)) * crop[1] / crop[0] * self.frame_px[0] / self.frame_px[1]
@@ -183,6 +192,23 @@ def check_images(image: Any, channels: int) -> None:
             f"the encoder was trained on {channels}",
             remedy.get((image.shape[1], channels), "choose the channels it was trained on"),
         )
+
+
+def measure(image: Shaped[np.ndarray, "h w C"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, standard deviation and quantiles of a whole frame, in [0, 1] of the full scale."""
+    return *_statistics(image), quantiles(image)
+
+
+def quantiles(image: Shaped[np.ndarray, "h w C"]) -> Float[np.ndarray, "Q C"]:
+    """The grey level of each channel that a share of QUANTILES of the pixels does not exceed, in [0, 1] of full scale.
+
+    Over every k-th row and column, 96 rows and 128 columns or more where there are as many.
+    """
+    image = image[:: max(1, image.shape[0] // 96), :: max(1, image.shape[1] // 128)]
+    full = np.iinfo(image.dtype).max
+    wanted = np.ceil(np.array(QUANTILES) * (image.shape[0] * image.shape[1]) - 1e-6)  # 0.98 is a little more in binary
+    count = [np.bincount(image[:, :, c].ravel()).cumsum() for c in range(image.shape[2])]
+    return (np.stack([np.searchsorted(c, wanted) for c in count], axis=1) / full).astype(np.float32)
 
 
 def _mirror(image: Tensor) -> Tensor:

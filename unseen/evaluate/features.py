@@ -53,6 +53,7 @@ def extract(name: str, maker: FeatureMaker, source: Source, indices: np.ndarray,
         with torch.inference_mode():
             raw = source.raw(source.frames(part))
             made = maker(raw.to(device) if isinstance(raw, Tensor) else raw)
+        made = in_plane(made)
         if not torch.isfinite(made.units).all() or not torch.isfinite(made.pooled).all():
             raise UnseenError(f"the features of {name!r} are not finite", "", "look at the training curve of this run")
         if not units and made.units[0].numel() * 4 * len(indices) > FLOAT32_BYTES:
@@ -66,6 +67,15 @@ def extract(name: str, maker: FeatureMaker, source: Source, indices: np.ndarray,
             f"the features of {name!r} exceed float16", "large tables are kept as float16", "use fewer frames"
         )
     return Frozen(torch.cat(pooled).clone(), table, grid)
+
+
+def in_plane(made: Features) -> Features:
+    """Of a video's units [slots, rows, columns] the slot of its middle frame, the one that labels are for."""
+    if made.grid is None or len(made.grid) != 3:
+        return made
+    slots, rows, columns = made.grid
+    units = made.units.unflatten(1, (slots, rows * columns))[:, slots // 2]
+    return Features(made.pooled, units, (rows, columns))
 
 
 def device_of(maker: object) -> torch.device:

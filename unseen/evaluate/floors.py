@@ -1,6 +1,7 @@
 """What an encoder must beat: raw pixels, and hand-made descriptors, which are the strong floor on driving frames.
 
-A floor is a callable like any encoder: image uint8 [B, C, H, W] -> Features (pooled, units, grid).
+A floor is a callable like any encoder: image uint8 [B, C, H, W] (or video [B, T, C, H, W]) -> Features (pooled, units,
+grid).
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ class RawPixels:
 
     unit_px: tuple[int, int] = (8, 8)
 
-    def __call__(self, image: Shaped[Tensor, "B C H W"]) -> Features:
+    def __call__(self, image: Shaped[Tensor, "B *T C H W"]) -> Features:
+        image = still(image)
         values, _ = Patches(size=self.unit_px).cut({"image": unit_scale(image)})
         grid = image.shape[2] // self.unit_px[0], image.shape[3] // self.unit_px[1]
         features = torch.cat([values.flatten(2), place(*grid)[None].expand(len(image), -1, -1)], dim=2)
@@ -42,7 +44,8 @@ class HandMade:
     bins: int = 9  # unsigned orientations
     windows: tuple[int, ...] = (3, 7, 15)  # odd sides of the neighbourhoods, in units
 
-    def __call__(self, image: Shaped[Tensor, "B C H W"]) -> Features:
+    def __call__(self, image: Shaped[Tensor, "B *T C H W"]) -> Features:
+        image = still(image)
         own = self.describe(image)  # [B, D, rows, columns]
         maps = [own] + [F.avg_pool2d(own, w, 1, w // 2, count_include_pad=False) for w in self.windows]
         grid = (own.shape[2], own.shape[3])
@@ -69,6 +72,11 @@ class HandMade:
                 "change unit_px",
             )
         return h // 2, w // 2
+
+
+def still(raw: Shaped[Tensor, "B *T C H W"]) -> Shaped[Tensor, "B C H W"]:
+    """Images as they are; of videos the middle frame, the one that labels are for."""
+    return raw[:, raw.shape[1] // 2] if raw.ndim == 5 else raw
 
 
 def place(rows: int, columns: int) -> Float[Tensor, "N 9"]:

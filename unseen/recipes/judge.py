@@ -23,7 +23,7 @@ from unseen.recipes.recipe import Recipe
 from unseen.recipes.run import build, open_source, open_store, read_manifest
 from unseen.systems.encode import FrozenEncoder, load_encoder
 from unseen.train.distributed import default_device
-from unseen.units import Patches
+from unseen.units import Mosaic, Patches, Tubes
 
 PRETRAINED, RANDOM = "pretrained", "random init"
 FLOORS = ("hand-made", "raw pixels")
@@ -51,8 +51,9 @@ def judge(
         features[name] = load_encoder(other, trust=trust).to(device)
         trained_on |= lineage_of(other)
         unknown |= unknown_origins(other)
-    if isinstance(recipe.unit, Patches):
-        floors = (HandMade(unit_px=recipe.unit.size), RawPixels(unit_px=recipe.unit.size))
+    if isinstance(recipe.unit, Patches | Mosaic | Tubes):
+        unit_px = (recipe.unit.size[-2], recipe.unit.size[-1])
+        floors = (HandMade(unit_px=unit_px), RawPixels(unit_px=unit_px))
         features |= dict(zip(FLOORS, floors, strict=True))
     result = evaluate(
         features,

@@ -1,5 +1,7 @@
 """What a loss is worth: the same loss for predictions that need no model. A curve that stays above them is empty."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -19,6 +21,8 @@ def baselines(objective: Objective, batch: MaskedBatch, clip: Clip) -> dict[str,
     null: zeros. mean: the mean target of the visible units of the batch. neighbour: the targets of the four nearest
     visible units of the same sample (a visible unit is no neighbour of itself), weighted by inverse distance.
     previous: the same place one frame before, where the clip brings it; the clip is raw, as the data room gave it.
+    Where units fill a grid of slots in time: the last visible unit at the same place in an earlier slot, and neighbour
+    where there is none (left out where there is none for any unit).
     Units are weighted as in training. For class ids the same hold of probabilities, smoothed by one part in
     a hundred: null says that every class is as likely, mean how often each is visible, neighbour what lies near.
     """
@@ -33,6 +37,10 @@ def baselines(objective: Objective, batch: MaskedBatch, clip: Clip) -> dict[str,
     }
     if "previous" in clip:
         predictions["previous"] = previous(objective, batch, clip, names)
+    elif len(batch.metadata["grid"] or ()) == 3:
+        kept = {name: earlier(batch, name, predictions["neighbour"][name]) for name in names}
+        if all(value is not None for value in kept.values()):
+            predictions["previous"] = kept  # type: ignore[assignment]
     for name in names:
         if not asked.target[name].is_floating_point():
             for baseline in ("mean", "neighbour"):
@@ -85,6 +93,22 @@ def neighbour(batch: MaskedBatch, name: str, spacing: tuple[float, ...]) -> Floa
     rows = torch.arange(len(known), device=known.device)[:, None, None]
     mixed = (known[rows, nearest] * share[..., None]).sum(dim=2)  # a unit without neighbours gets zeros
     return mixed.unflatten(2, batch.target[name].shape[2:])
+
+
+def earlier(batch: MaskedBatch, name: str, otherwise: Float[Tensor, "B K *T"]) -> Float[Tensor, "B K *T"] | None:
+    """The target at the same place in the last earlier slot where it is visible, packed; None where none ever is."""
+    slots, *plane = batch.metadata["grid"] or (1,)
+    n_places, device = math.prod(plane), batch.visible_mask.device
+    slot = torch.arange(slots, device=device)[None, :, None]
+    seen = torch.where(batch.visible_mask.unflatten(1, (slots, n_places)), slot, -1).cummax(dim=1).values
+    before = torch.cat([torch.full_like(seen[:, :1], -1), seen[:, :-1]], dim=1)
+    index = (before.clamp(min=0) * n_places + torch.arange(n_places, device=device)).flatten(1)
+    there = pack((before >= 0).flatten(1), batch.target_mask[name])
+    if not there.any():
+        return None
+    rows = torch.arange(len(index), device=device)[:, None]
+    held = pack(batch.target[name][rows, index], batch.target_mask[name])
+    return torch.where(there.view(*there.shape, *[1] * (held.ndim - 2)), held, otherwise)
 
 
 def previous(objective: Objective, batch: MaskedBatch, clip: Clip, names: list[str]) -> dict[str, Tensor]:

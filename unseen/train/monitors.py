@@ -60,7 +60,7 @@ class Monitor:
                 weight = unit_weights(batch)
                 add_up(sums, losses, weight)
                 add_up(others, losses, other_weights(batch, self.objective))
-                if "label" in clip:
+                if "label" in clip and "image" in clip:  # the label of a video is that of one of its frames
                     self._by_class(tally, clip, batch, losses, weight)
         out: dict[str, Any] = {"losses": means(sums)}
         if others:

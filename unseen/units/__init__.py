@@ -1,6 +1,8 @@
 """WHAT can be hidden: one unit a file."""
 
-from unseen.units.normalise import Fixed, PerFrame
+from unseen.units.mosaic import Mosaic
+from unseen.units.normalise import Fixed, PerClip, PerFrame
 from unseen.units.patches import Patches
+from unseen.units.tubes import Tubes
 
-__all__ = ["Fixed", "Patches", "PerFrame"]
+__all__ = ["Fixed", "Mosaic", "Patches", "PerClip", "PerFrame", "Tubes"]

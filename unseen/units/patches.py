@@ -59,3 +59,5 @@ class Patches:
         batch, _, h, w, channels = values.shape
         image = values.view(batch, rows, columns, h, w, channels).permute(0, 5, 1, 3, 2, 4)
         return image.reshape(batch, channels, rows * h, columns * w)
+
+    picture = join  # what pictures of a run show of units

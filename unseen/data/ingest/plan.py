@@ -84,6 +84,8 @@ def _named(sources: Iterable[Source], naming: Naming) -> tuple[list[Item], list[
         fields = {name: text for name, text in match.groupdict().items() if text} if match else {}
         path = PurePosixPath(source.name)
         folder = path.with_suffix("") if source.file.suffix.lower() in VIDEOS else path.parent
+        if match and "sensor" in fields:  # cameras in folders of their own are one log
+            folder = PurePosixPath(path.as_posix()[: match.start("sensor")].rpartition("/")[0])
         if naming.class_folders:
             fields.setdefault("class", folder.name)
             folder = folder.parent
