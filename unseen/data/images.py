@@ -94,7 +94,7 @@ def decode_labels(blob: bytes) -> Shaped[np.ndarray, "h w"]:
 
 def decode_depth(blob: bytes) -> Float32[np.ndarray, "h w"]:
     """Decode an image of depths in metres: 16 bit grey, 256 to the metre, 0 = not known (NaN), as KITTI stores it."""
-    image = _decode_pillow(blob)
+    image, _ = _decode_pillow(blob)
     if image.dtype != np.uint16:
         raise BadImage("depth image is not 16 bit grey")
     return np.where(image[:, :, 0] > 0, image[:, :, 0] / np.float32(256), np.float32(np.nan)).astype(np.float32)
