@@ -39,6 +39,7 @@ from unseen.models.positions import Positions
 from unseen.models.predictors import Predictor
 from unseen.models.stems import Stem
 from unseen.systems.objective import Objective, Term
+from unseen.systems.teachers import Momentum
 from unseen.units import Fixed
 from unseen.units.normalise import Normalise
 
@@ -117,7 +118,8 @@ def normalisers() -> list[Normalise]:
 
 
 def targets() -> list[Target]:
-    return list(members(unseen.targets, Target))
+    """Those of the room, and the teacher that needs no file; it is bound once there is a model."""
+    return [*members(unseen.targets, Target), Momentum(), Momentum(last=2, error="l1")]
 
 
 def models() -> list[ModelSpec]:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from unseen.contract import Shapes
+from unseen.contract import Shapes, Units
 from unseen.errors import UnseenError
 from unseen.models.blocks import call
 
@@ -66,6 +66,12 @@ class Encoder(nn.Module):
     ) -> list[Tensor]:
         """The same from embedded units, positions not yet added: a list of the layers' outputs."""
         raise NotImplementedError
+
+    def of_units(self, values: Shaped[Tensor, "B N *P"], units: Units, last: int) -> list[Float[Tensor, "B N D"]]:
+        """Tokens of every unit that is given, from the last blocks, without the class token."""
+        live = None if bool(units.valid.all()) else units.valid
+        layers = self.run(self.patch_embed(values), units.centre, live, tuple(range(-last, 0)))
+        return [layer[:, layer.shape[1] - values.shape[1] :] for layer in layers]
 
     def through(
         self, x: Float[Tensor, "B N D"], inputs: Sequence[tuple[Tensor | None, ...]], layers: tuple[int, ...]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from unseen.contract import MaskedModel, Metadata, Shapes, Tree
+from unseen.contract import MaskedModel, Metadata, Shapes, Tree, Units
 from unseen.errors import UnseenError
 from unseen.models.encoder import EncoderSpec
 from unseen.models.heads import Head, Heads, LinearHead, named_masks
@@ -141,6 +141,12 @@ class ForeignEncoder(nn.Module):
         if features.shape[2:] != tuple(grid):
             raise UnseenError(f"the backbone's map becomes {tuple(features.shape[2:])} for a grid of {tuple(grid)}")
         return features.flatten(2).transpose(1, 2)
+
+    def of_units(self, values: Float[Tensor, "B N h w C"], units: Units, last: int) -> list[Float[Tensor, "B N E"]]:
+        """One feature vector per unit of whole images, as the heads get them."""
+        if last != 1:
+            raise UnseenError(f"the last {last} layers of a user's backbone", "only its output is known", "last=1")
+        return [self.at_units(compose(values, units.grid), units.grid or ())]
 
     @torch.no_grad()
     def reset(self, seed: int) -> None:

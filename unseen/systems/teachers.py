@@ -109,7 +109,8 @@ class BoundTeacher:
     """A teacher's description with its network."""
 
     def __init__(self, spec: Momentum | Frozen, network: nn.Module, momentum: tuple[float, float]):
-        self.spec, self.network, self.momentum = spec, network.requires_grad_(False).eval(), momentum
+        self.spec, self.momentum = spec, momentum
+        self.network: Any = network.requires_grad_(False).eval()
         self.suits, self.risk = spec.suits, spec.risk
         self.weight, self.prediction, self.loss = spec.weight, spec.prediction, spec.loss
 
@@ -117,7 +118,7 @@ class BoundTeacher:
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N D"]:
         """Standardised features of every unit of the whole clip."""
         with autocast(values.device, resolve_precision("auto", values.device)):
-            layers = features_of(self.network, values, units, self.spec.last)
+            layers = self.network.of_units(values, units, self.spec.last)
         layers = [standardised(layer.float()) for layer in layers]
         return layers[0] if len(layers) == 1 else standardised(torch.stack(layers).mean(dim=0))
 
@@ -140,14 +141,6 @@ def encoder_of(model: MaskedModel) -> nn.Module:
     encoder = model.encoder
     assert isinstance(encoder, nn.Module)
     return encoder
-
-
-def features_of(network: Any, values: Tensor, units: Units, last: int) -> Sequence[Float[Tensor, "B N D"]]:
-    """Tokens of every unit from the last blocks, without the class token."""
-    centre = units.centre.expand(len(values), -1, -1)
-    live = None if bool(units.valid.all()) else units.valid
-    layers = network(values, centre, live, tuple(range(-last, 0)))
-    return [layer[:, layer.shape[1] - values.shape[1] :] for layer in layers]
 
 
 def standardised(features: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
