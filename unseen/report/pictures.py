@@ -52,10 +52,19 @@ def make_pictures(out: Path, run: Path) -> list[Path]:
 
 
 def policies() -> dict[str, MaskPolicy]:
-    """Every policy of `unseen.masks` that has defaults, so that a new one appears in the gallery by itself."""
+    """Every policy of `unseen.masks` that hides parts of an image, so that a new one appears here by itself."""
     members = [getattr(masks, name) for name in masks.__all__]
     made = {member.__name__: member() for member in members if isinstance(member, type)}
-    return {name: policy for name, policy in made.items() if isinstance(policy, MaskPolicy)}
+    policies = {name: policy for name, policy in made.items() if isinstance(policy, MaskPolicy)}
+    return {name: policy for name, policy in policies.items() if _for_images(policy)}
+
+
+def _for_images(policy: MaskPolicy) -> bool:
+    try:
+        draw_mask(np.zeros((64, 64, 3), np.uint8), policy, Patches(size=(16, 16)))
+    except UnseenError:
+        return False
+    return getattr(policy, "hides", True)
 
 
 def pipeline(image: Image, prediction: Image, hidden: Bool[Tensor, "N"], unit: Patches) -> str:
