@@ -1,5 +1,6 @@
 """The one primitive behind every mask: scores become exact counts."""
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
@@ -33,7 +34,7 @@ def lowest(score: Shaped[Tensor, "B N"], count: Int64[Tensor, "B"]) -> Bool[Tens
     """The `count` units of lowest score in each row, equal scores by unit order: as a stable sort, without sorting."""
     wanted = count.tolist()
     if min(wanted) == max(wanted):
-        threshold = score.kthvalue(max(wanted[0], 1), dim=1, keepdim=True).values
+        threshold = nth(score, max(wanted[0], 1))
     else:
         threshold = score.sort(dim=1).values.gather(1, (count - 1).clamp(min=0)[:, None])
     chosen = score <= threshold
@@ -42,6 +43,13 @@ def lowest(score: Shaped[Tensor, "B N"], count: Int64[Tensor, "B"]) -> Bool[Tens
     below, tied = score < threshold, score == threshold
     room = count - below.sum(dim=1)
     return below | (tied & (tied.cumsum(dim=1) <= room[:, None]))
+
+
+def nth(score: Shaped[Tensor, "B N"], n: int) -> Shaped[Tensor, "B 1"]:
+    """The n-th lowest score of each row, from 1; numpy's selection has no branches to mispredict, torch's has."""
+    if score.device.type == "cpu":
+        return torch.from_numpy(np.partition(score.numpy(), n - 1, axis=1)[:, n - 1 : n])
+    return score.kthvalue(n, dim=1, keepdim=True).values
 
 
 def counts(valid: Bool[Tensor, "B N"], ratio: float, whole: int = 1) -> tuple[Int64[Tensor, "B"], Int64[Tensor, "B"]]:
