@@ -149,7 +149,7 @@ def test_hidden_content_cannot_matter(model, target, unit):
 
 @pytest.mark.parametrize("normalise", normalisers(), ids=name_of)
 def test_normalisation_tells_nothing_of_hidden_units(normalise):
-    """Given the numbers of the whole frame, which are metadata (docs/design.md, section 9)."""
+    """Given the numbers of the whole frame, which are metadata (docs/design.md, section 10)."""
     goal = dataclasses.replace(objective(SMALL, Random(), Pixels()), normalise=normalise)
     of_frame = {"frame_mean": torch.full((3, 3), 0.4), "frame_std": torch.full((3, 3), 0.2)}
     of_frame["frame_quantiles"] = torch.linspace(0, 1, len(QUANTILES))[None, :, None].expand(3, -1, 3)

@@ -8,12 +8,10 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from unseen.contract import Clip
-from unseen.data.cameras import IGNORE, Cameras, CameraSource
+from unseen.data.cameras import Cameras, CameraSource
 from unseen.data.store import Store
 from unseen.data.views import Frames
 from unseen.randomness import keys
-
-__all__ = ["IGNORE", "ClipSource"]
 
 
 class ClipSource(CameraSource):

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
-from unseen.data.clips import IGNORE
+from unseen.data.cameras import IGNORE
 from unseen.errors import UnseenError
 
 Numbers = np.ndarray | np.number  # arrays; numpy hands out a number where no axis is left

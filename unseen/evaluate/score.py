@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from unseen.data.clips import IGNORE
+from unseen.data.cameras import IGNORE
 from unseen.errors import UnseenError
 from unseen.evaluate.attentive import fit_attentive
 from unseen.evaluate.features import Frozen, Source, label_images, one_hot, pool, unit_shares

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unseen.codec import to_json
 from unseen.contract import Clip, Units
-from unseen.data.clips import IGNORE
+from unseen.data.cameras import IGNORE
 from unseen.data.store import Store
 from unseen.errors import UnseenError
 from unseen.evaluate.audit import BATCH, Draws, audit, draw, steps_of

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from unseen.contract import Clip, MaskedBatch, MaskedModel, walk
-from unseen.data.clips import IGNORE
+from unseen.data.cameras import IGNORE
 from unseen.packing import pack
 from unseen.precision import autocast
 from unseen.systems.baselines import baselines

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unseen.data.clips import IGNORE
+from unseen.data.cameras import IGNORE
 from unseen.data.images import BadImage, ImageInfo, decode, encode, examine, resize
 from unseen.data.ingest import video
 from unseen.data.ingest.labels import LabelSource, open_labels, turned_with
