@@ -1,0 +1,219 @@
+"""Which places of the world the units of a clip show, and which unit of another frame shows a place.
+
+The world is fixed within a clip: metres, z up, its origin near the vehicle (a map with large coordinates is moved there
+first). A place comes from measured depth, else from the ground, else it is only a direction (sky, far away); NaN where
+not even that is known. A direction is a point `FAR_M` away from the origin: moving does not change it, and no surface
+is there. What moves by itself is treated as standing: its place in another frame is where it was.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+
+from unseen.errors import UnseenError
+from unseen.geometry.motion import poses_at
+
+FAR_M = 1e6
+REACH_M = 100.0  # the ground is trusted so far: beyond, a tenth of a degree of pitch moves it by a tenth and more
+ON_GROUND_M = 0.3  # a patch whose measured depth is this near to the ground is ground
+LEAST = 3  # measurements that a patch needs for a depth of its own
+BEHIND = 1.05, 0.3  # a place is hidden in a frame where its depth is above measured depth * 1.05 + 0.3 m
+
+
+class Shots(NamedTuple):
+    """The frames of clips: pinhole cameras without distortion, whose rows may be taken one after another."""
+
+    intrinsics: Float64[Tensor, "B T 3 3"]  # px of the frames as they are here
+    world_from_camera: Float64[Tensor, "B T 4 4"]  # at `frame_time_s`, when the middle row is exposed
+    frame_time_s: Float64[Tensor, "B T"] | None = None
+    row_time_s: float = 0.0  # from one row to the next: t(v) = t0 + (v - v_middle) * row_time_s; 0 is a global shutter
+    height_px: int = 0
+
+    @staticmethod
+    def of(
+        intrinsics: Tensor,
+        world_from_camera: Tensor,
+        image_px: tuple[int, int],
+        frame_time_s: Tensor | None = None,
+        row_time_s: float = 0.0,
+    ) -> "Shots":
+        """In double precision; UnseenError for poses far from the origin, or rows in time without times."""
+        if bool(world_from_camera[..., :3, 3].abs().max() > FAR_M / 10):
+            raise UnseenError(
+                "a camera is more than 100 km from the origin",
+                "the world of a clip has its origin near the vehicle",
+                "subtract the position of the middle frame from all poses of the clip",
+            )
+        if row_time_s and frame_time_s is None:
+            raise UnseenError("a rolling shutter without times", "rows in time need the times of the frames")
+        times = None if frame_time_s is None else frame_time_s.double()
+        return Shots(intrinsics.double(), world_from_camera.double(), times, row_time_s, image_px[0])
+
+    def poses(self, v: Float64[Tensor, "B T K"]) -> Float64[Tensor, "B T K 4 4"]:
+        """world_from_camera when pixel rows v are exposed."""
+        if not self.row_time_s or self.frame_time_s is None:
+            return self.world_from_camera[:, :, None].expand(-1, -1, v.shape[2], -1, -1)
+        time = self.frame_time_s[..., None] + (v - (self.height_px - 1) / 2) * self.row_time_s
+        return poses_at(self.world_from_camera, self.frame_time_s, time.flatten(1)).unflatten(1, v.shape[1:])
+
+    def project(self, point: Float64[Tensor, "B K 3"]) -> Float64[Tensor, "B T K 3"]:
+        """(u px, v px, depth m) of world points in every frame; where depth <= 0, u and v mean nothing.
+
+        With a rolling shutter the row tells the time and the time the pose: two rounds of fixed-point iteration.
+        """
+        middle = point.new_full((*self.intrinsics.shape[:2], point.shape[1]), (self.height_px - 1) / 2)
+        pixel = self._pixel(point, self.world_from_camera[:, :, None])
+        for _ in range(2 if self.row_time_s else 0):
+            row = torch.where(pixel[..., 2] > 0, pixel[..., 1], middle).clamp(-1, self.height_px)
+            pixel = self._pixel(point, self.poses(row))
+        return pixel
+
+    def _pixel(self, point: Tensor, pose: Tensor) -> Tensor:
+        offset = point[:, None] - pose[..., :3, 3]
+        in_camera = (pose[..., :3, :3] * offset[..., None]).sum(dim=-2)  # the transpose of the rotation
+        scaled = torch.einsum("btij,btkj->btki", self.intrinsics, in_camera)
+        depth = scaled[..., 2:]
+        return torch.cat([scaled[..., :2] / torch.where(depth > 0, depth, 1.0), depth], dim=-1)
+
+
+def unit_places(
+    grid: tuple[int, int, int],
+    intrinsics: Float[Tensor, "B T 3 3"],
+    world_from_camera: Float[Tensor, "B T 4 4"],
+    image_px: tuple[int, int],
+    tube_frames: int,
+    depth_m: Float[Tensor, "B T H W"] | None = None,
+    ground: Float[Tensor, "#B #T 4"] | None = None,
+    *,
+    frame_time_s: Float[Tensor, "B T"] | None = None,
+    row_time_s: float = 0.0,
+    samples: int = 5,
+) -> Float64[Tensor, "B N S 3"]:
+    """World positions of samples of what each unit of a (slots, rows, columns) grid shows.
+
+    Every frame of a tube is sampled, at `samples` x `samples` pixels from the unit's first to its last: S is
+    `tube_frames * samples ** 2`, and a unit stands for all that it ever shows. `depth_m` is along the optical axis, inf
+    for sky, NaN where unknown. `ground` are planes (normal up, offset) with normal . x + offset = 0; see
+    `ground_below`. In this order: the depth of the pixel; the median depth of the unit, then of its neighbours (the
+    ground, where that is what they measured); the ground within REACH_M; with a ground, the direction. Else NaN.
+    """
+    slots, rows, columns = grid
+    frames = intrinsics.shape[1]
+    if image_px[0] % rows or image_px[1] % columns or slots * tube_frames != frames:
+        raise UnseenError(
+            f"a grid of {grid} units of {tube_frames} frames over {frames} frames of {image_px} px",
+            "units divide the frames and the image",
+        )
+    shots = Shots.of(intrinsics, world_from_camera, image_px, frame_time_s, row_time_s)
+    size = image_px[0] // rows, image_px[1] // columns
+    v, u = (_samples(count, side, samples).to(intrinsics.device) for count, side in zip(grid[1:], size, strict=True))
+    pixel = torch.stack([u.expand(len(v), -1), v[:, None].expand(-1, len(u)), torch.ones(len(v), len(u)).to(v)], dim=-1)
+    in_camera = torch.einsum("btij,yxj->btyxi", torch.linalg.inv(shots.intrinsics), pixel)
+    pose = shots.poses(v.expand(*intrinsics.shape[:2], -1))
+    ray = torch.einsum("btyij,btyxj->btyxi", pose[..., :3, :3], in_camera)
+    origin = pose[..., None, :3, 3].expand_as(ray)
+    depth = _depth(origin, ray, size, samples, v, u, depth_m, ground)
+    near = origin + ray * depth[..., None]
+    place = torch.where(depth[..., None].isinf(), ray / ray.norm(dim=-1, keepdim=True) * FAR_M, near)
+    blocks = place.unflatten(1, (slots, tube_frames)).unflatten(4, (columns, samples)).unflatten(3, (rows, samples))
+    return blocks.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(1, 3).flatten(2, 4)
+
+
+def seen_at(
+    place: Float[Tensor, "B N S 3"],
+    grid: tuple[int, int, int],
+    intrinsics: Float[Tensor, "B T 3 3"],
+    world_from_camera: Float[Tensor, "B T 4 4"],
+    image_px: tuple[int, int],
+    tube_frames: int,
+    depth_m: Float[Tensor, "B T H W"] | None = None,
+    *,
+    frame_time_s: Float[Tensor, "B T"] | None = None,
+    row_time_s: float = 0.0,
+) -> Int64[Tensor, "B N S T"]:
+    """The unit that shows each place in each frame; -1 where none does: unknown, out of view, or behind something.
+
+    What stands in front is known only with `depth_m`.
+    """
+    shots = Shots.of(intrinsics, world_from_camera, image_px, frame_time_s, row_time_s)
+    point = place.flatten(1, 2).double()
+    u, v, depth = shots.project(point).unbind(dim=-1)
+    inside = (depth > 0) & (v >= -0.5) & (v < image_px[0] - 0.5) & (u >= -0.5) & (u < image_px[1] - 0.5)
+    x, y = (torch.where(inside, axis + 0.5, 0.0).floor().long() for axis in (u, v))
+    if depth_m is not None:
+        measured = depth_m.flatten(2).gather(2, y * image_px[1] + x)
+        factor, slack = BEHIND
+        inside &= ~(depth > measured * factor + slack)
+    height, width = image_px[0] // grid[1], image_px[1] // grid[2]
+    slot = torch.arange(intrinsics.shape[1], device=place.device)[:, None] // tube_frames
+    unit = (slot * grid[1] + y // height) * grid[2] + x // width
+    return torch.where(inside, unit, -1).transpose(1, 2).unflatten(1, place.shape[1:3])
+
+
+def ground_below(
+    world_from_camera: Float[Tensor, "B T 4 4"], height_m: float, up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+) -> Float[Tensor, "B T 4"]:
+    """Planes (normal up, offset) of level ground, `height_m` below each camera."""
+    if not height_m > 0:
+        raise UnseenError(f"a camera {height_m} m above the ground", "above 0")
+    normal = torch.tensor(up, dtype=world_from_camera.dtype, device=world_from_camera.device)
+    normal = (normal / normal.norm()).expand(*world_from_camera.shape[:2], 3)
+    offset = height_m - (normal * world_from_camera[..., :3, 3]).sum(dim=-1, keepdim=True)
+    return torch.cat([normal, offset], dim=-1)
+
+
+def is_direction(place: Float[Tensor, "*N 3"]) -> Bool[Tensor, "*N"]:
+    """Whether a place is only a direction; NaN is none."""
+    return place.norm(dim=-1) > FAR_M / 2
+
+
+def patch_depth(depth_m: Float[Tensor, "B T H W"], size: tuple[int, int]) -> Float[Tensor, "B T rows columns"]:
+    """The median depth of each patch with LEAST measurements; without, the median of its eight neighbours; NaN."""
+    patch = depth_m.unflatten(3, (-1, size[1])).unflatten(2, (-1, size[0])).transpose(3, 4).flatten(4)
+    known = (~patch.isnan()).sum(dim=-1) >= LEAST
+    own = patch.nanmedian(dim=-1).values.masked_fill(~known, torch.nan)
+    padded = torch.nn.functional.pad(own, (1, 1, 1, 1), value=torch.nan)
+    around = padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4).nanmedian(dim=-1).values
+    return own.where(known, around)
+
+
+def _samples(count: int, side: int, samples: int) -> Float64[Tensor, "K"]:
+    """Pixel coordinates along one axis: for each unit, from its first pixel to its last."""
+    within = torch.linspace(0, side - 1, samples, dtype=torch.float64) if samples > 1 else torch.tensor([(side - 1) / 2])
+    return (torch.arange(count)[:, None] * side + within.double()).flatten()
+
+
+def _depth(
+    origin: Tensor,
+    ray: Tensor,
+    size: tuple[int, int],
+    samples: int,
+    v: Tensor,
+    u: Tensor,
+    depth_m: Tensor | None,
+    ground: Tensor | None,
+) -> Float64[Tensor, "B T Y X"]:
+    """The best known depth along each ray: inf for a direction, NaN for nothing."""
+    unknown = torch.full_like(ray[..., 0], torch.nan)
+    plane, height = (unknown, None) if ground is None else _to_ground(origin, ray, ground)
+    if depth_m is None:
+        return plane
+    depth = depth_m.double()
+    own = depth[:, :, v.round().long()][..., u.round().long()]
+    patch = patch_depth(depth, size).repeat_interleave(samples, dim=2).repeat_interleave(samples, dim=3)
+    if height is not None:
+        above = (height(patch)[..., samples // 2 :: samples, samples // 2 :: samples]).abs()  # of the unit's middle
+        above = above.repeat_interleave(samples, dim=2).repeat_interleave(samples, dim=3)
+        patch = torch.where(above < ON_GROUND_M, plane, patch)
+    return own.where(~own.isnan(), patch.where(~patch.isnan(), plane))
+
+
+def _to_ground(origin: Tensor, ray: Tensor, ground: Tensor):
+    """The depth at which each ray meets the ground, inf if it does not within reach; and the height at a depth."""
+    normal, offset = ground[..., None, None, :3].double(), ground[..., None, None, 3].double()
+    start, rise = (origin * normal).sum(dim=-1) + offset, (ray * normal).sum(dim=-1)
+    depth = torch.where(rise < 0, start / -rise.clamp(max=-1e-12), torch.inf)
+    far = depth.isinf() | (depth * ray.norm(dim=-1) > REACH_M)
+    return depth.masked_fill(far, torch.inf), lambda along: start + rise * along
