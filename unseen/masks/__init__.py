@@ -1,6 +1,7 @@
 """WHICH units are hidden: one policy a file, all built on `choose`."""
 
 from unseen.masks.block import Block
+from unseen.masks.ego_tube import EgoTube
 from unseen.masks.future import Future
 from unseen.masks.grid import Grid
 from unseen.masks.multi_block import MultiBlock
