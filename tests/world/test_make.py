@@ -8,7 +8,7 @@ import pytest
 from unseen.data.store import Store
 from unseen.errors import UnseenError
 from unseen.geometry import pose
-from unseen.world.make import CAMERA, log_name, make_world, write_log
+from unseen.world.make import CAMERA, DEPTH_STEP_M, log_name, make_world, write_log
 from unseen.world.solids import CLASSES, SMALL_CLASSES
 
 SETTINGS = {"sites": 2, "logs": 4, "frames": 2, "size": (60, 80), "seed": 11}
@@ -92,6 +92,29 @@ def test_frames_are_jpeg_of_the_asked_size_and_labels_match(world):
     assert all(
         label.shape == (60, 80) and label.dtype == np.uint8 and label.max() < len(CLASSES) for label in labels(world)
     )
+
+
+def test_depth_is_asked_for_and_exact(world, tmp_path):
+    from PIL import Image
+
+    deep = make_world(tmp_path / "store", **{**SETTINGS, "logs": 1}, workers=1, depth=True)
+    log = log_name(0, 2)
+    assert world.labelled(log, "depth") == set() and deep.labelled(log, "depth") == deep.labelled(log, "seg")
+    frame = deep.table("frame").to_pylist()[0]["frame_id"]
+    depth = np.asarray(Image.open(io.BytesIO(deep.read_label(log, "depth", frame)))) * DEPTH_STEP_M
+    seg = np.asarray(Image.open(io.BytesIO(deep.read_label(log, "seg", frame))))
+    assert (depth[seg == CLASSES.index("sky")] > 255.9).all()
+    ground = seg == CLASSES.index("apron")
+    row = deep.table("calibration").to_pylist()[0]
+    ego_from_camera = pose.from_quaternion((row["qw"], row["qx"], row["qy"], row["qz"]), (0.0, 0.0, row["tz"]))
+    v, u = np.nonzero(ground & (depth < 60))
+    ray = np.stack([(u - row["K"][2]) / row["K"][0], (v - row["K"][3]) / row["K"][1], np.ones(len(u))], axis=1)
+    height = pose.transform(ego_from_camera, ray * depth[v, u, None])[:, 2]
+    assert np.abs(height).max() < DEPTH_STEP_M and len(v) > 300
+    with pytest.raises(UnseenError, match="depth True, not None"):
+        make_world(deep.path, **{**SETTINGS, "logs": 1}, workers=1)
+    with pytest.raises(UnseenError, match="depth None, not True"):
+        make_world(world.path, **SETTINGS, workers=1, depth=True)
 
 
 def test_scenes_are_more_than_sky_and_ground(world):
