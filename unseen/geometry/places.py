@@ -1,9 +1,9 @@
 """Which places of the world the units of a clip show, and which unit of another frame shows a place.
 
-The world is fixed within a clip: metres, z up, its origin near the vehicle (a map with large coordinates is moved there
-first). A place comes from measured depth, else from the ground, else it is only a direction (sky, far away); NaN where
-not even that is known. A direction is a point `FAR_M` away from the origin: moving does not change it, and no surface
-is there. What moves by itself is treated as standing: its place in another frame is where it was.
+A place is given in metres along the axes of the world (z up), from the clip's viewpoint: a fixed point so far back that
+the clip sees all that it sees ahead of it. It comes from measured depth, else from the ground, else it is only a
+direction (sky, far away); NaN where not even that is known. A direction is a point `FAR_M` away: moving does not change
+it. What moves by itself is treated as standing: its place in another frame is where it was.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from torch import Tensor
 from unseen.errors import UnseenError
 from unseen.geometry.motion import poses_at
 
-FAR_M = 1e6
+FAR_M = 1e6  # so far away is a direction
 REACH_M = 100.0  # the ground is trusted so far: beyond, a tenth of a degree of pitch moves it by a tenth and more
 ON_GROUND_M = 0.3  # a patch whose measured depth is this near to the ground is ground
 LEAST = 3  # measurements that a patch needs for a depth of its own
@@ -26,45 +26,44 @@ class Shots(NamedTuple):
     """The frames of clips: pinhole cameras without distortion, whose rows may be taken one after another."""
 
     intrinsics: Float64[Tensor, "B T 3 3"]  # px of the frames as they are here
-    world_from_camera: Float64[Tensor, "B T 4 4"]  # at `frame_time_s`, when the middle row is exposed
+    place_from_camera: Float64[Tensor, "B T 4 4"]  # at `frame_time_s`, when the middle row is exposed
+    viewpoint_m: Float64[Tensor, "B 3"]  # in the world
+    height_px: int
     frame_time_s: Float64[Tensor, "B T"] | None = None
     row_time_s: float = 0.0  # from one row to the next: t(v) = t0 + (v - v_middle) * row_time_s; 0 is a global shutter
-    height_px: int = 0
 
     @staticmethod
     def of(
-        intrinsics: Tensor,
-        world_from_camera: Tensor,
-        image_px: tuple[int, int],
-        frame_time_s: Tensor | None = None,
+        intrinsics: Float[Tensor, "B T 3 3"],
+        world_from_camera: Float[Tensor, "B T 4 4"],
+        height_px: int,
+        frame_time_s: Float[Tensor, "B T"] | None = None,
         row_time_s: float = 0.0,
     ) -> "Shots":
-        """In double precision; UnseenError for poses far from the origin, or rows in time without times."""
-        if bool(world_from_camera[..., :3, 3].abs().max() > FAR_M / 10):
-            raise UnseenError(
-                "a camera is more than 100 km from the origin",
-                "the world of a clip has its origin near the vehicle",
-                "subtract the position of the middle frame from all poses of the clip",
-            )
+        """In double precision, seen from their viewpoint. UnseenError for rows in time without times."""
         if row_time_s and frame_time_s is None:
             raise UnseenError("a rolling shutter without times", "rows in time need the times of the frames")
+        pose = world_from_camera.double()
+        viewpoint = _viewpoint(pose)
+        here = pose.clone()
+        here[..., :3, 3] -= viewpoint[:, None]
         times = None if frame_time_s is None else frame_time_s.double()
-        return Shots(intrinsics.double(), world_from_camera.double(), times, row_time_s, image_px[0])
+        return Shots(intrinsics.double(), here, viewpoint, height_px, times, row_time_s)
 
     def poses(self, v: Float64[Tensor, "B T K"]) -> Float64[Tensor, "B T K 4 4"]:
-        """world_from_camera when pixel rows v are exposed."""
+        """place_from_camera when pixel rows v are exposed."""
         if not self.row_time_s or self.frame_time_s is None:
-            return self.world_from_camera[:, :, None].expand(-1, -1, v.shape[2], -1, -1)
+            return self.place_from_camera[:, :, None].expand(-1, -1, v.shape[2], -1, -1)
         time = self.frame_time_s[..., None] + (v - (self.height_px - 1) / 2) * self.row_time_s
-        return poses_at(self.world_from_camera, self.frame_time_s, time.flatten(1)).unflatten(1, v.shape[1:])
+        return poses_at(self.place_from_camera, self.frame_time_s, time.flatten(1)).unflatten(1, v.shape[1:])
 
     def project(self, point: Float64[Tensor, "B K 3"]) -> Float64[Tensor, "B T K 3"]:
-        """(u px, v px, depth m) of world points in every frame; where depth <= 0, u and v mean nothing.
+        """(u px, v px, depth m) of places in every frame; where depth <= 0, u and v mean nothing.
 
         With a rolling shutter the row tells the time and the time the pose: two rounds of fixed-point iteration.
         """
         middle = point.new_full((*self.intrinsics.shape[:2], point.shape[1]), (self.height_px - 1) / 2)
-        pixel = self._pixel(point, self.world_from_camera[:, :, None])
+        pixel = self._pixel(point, self.place_from_camera[:, :, None])
         for _ in range(2 if self.row_time_s else 0):
             row = torch.where(pixel[..., 2] > 0, pixel[..., 1], middle).clamp(-1, self.height_px)
             pixel = self._pixel(point, self.poses(row))
@@ -91,11 +90,11 @@ def unit_places(
     row_time_s: float = 0.0,
     samples: int = 5,
 ) -> Float64[Tensor, "B N S 3"]:
-    """World positions of samples of what each unit of a (slots, rows, columns) grid shows.
+    """Places of samples of what each unit of a (slots, rows, columns) grid shows, from `Shots.viewpoint_m`.
 
     Every frame of a tube is sampled, at `samples` x `samples` pixels from the unit's first to its last: S is
     `tube_frames * samples ** 2`, and a unit stands for all that it ever shows. `depth_m` is along the optical axis, inf
-    for sky, NaN where unknown. `ground` are planes (normal up, offset) with normal . x + offset = 0; see
+    for sky, NaN where unknown. `ground` are planes of the world, (normal up, offset) with normal . x + offset = 0; see
     `ground_below`. In this order: the depth of the pixel; the median depth of the unit, then of its neighbours (the
     ground, where that is what they measured); the ground within REACH_M; with a ground, the direction. Else NaN.
     """
@@ -106,7 +105,7 @@ def unit_places(
             f"a grid of {grid} units of {tube_frames} frames over {frames} frames of {image_px} px",
             "units divide the frames and the image",
         )
-    shots = Shots.of(intrinsics, world_from_camera, image_px, frame_time_s, row_time_s)
+    shots = Shots.of(intrinsics, world_from_camera, image_px[0], frame_time_s, row_time_s)
     size = image_px[0] // rows, image_px[1] // columns
     v, u = (_samples(count, side, samples).to(intrinsics.device) for count, side in zip(grid[1:], size, strict=True))
     pixel = torch.stack([u.expand(len(v), -1), v[:, None].expand(-1, len(u)), torch.ones(len(v), len(u)).to(v)], dim=-1)
@@ -114,7 +113,8 @@ def unit_places(
     pose = shots.poses(v.expand(*intrinsics.shape[:2], -1))
     ray = torch.einsum("btyij,btyxj->btyxi", pose[..., :3, :3], in_camera)
     origin = pose[..., None, :3, 3].expand_as(ray)
-    depth = _depth(origin, ray, size, samples, v, u, depth_m, ground)
+    depth = None if depth_m is None else _measured(depth_m.double(), size, samples, v, u)
+    depth = _along(origin, ray, shots, samples, depth, ground)
     near = origin + ray * depth[..., None]
     place = torch.where(depth[..., None].isinf(), ray / ray.norm(dim=-1, keepdim=True) * FAR_M, near)
     blocks = place.unflatten(1, (slots, tube_frames)).unflatten(4, (columns, samples)).unflatten(3, (rows, samples))
@@ -137,7 +137,7 @@ def seen_at(
 
     What stands in front is known only with `depth_m`.
     """
-    shots = Shots.of(intrinsics, world_from_camera, image_px, frame_time_s, row_time_s)
+    shots = Shots.of(intrinsics, world_from_camera, image_px[0], frame_time_s, row_time_s)
     point = place.flatten(1, 2).double()
     u, v, depth = shots.project(point).unbind(dim=-1)
     inside = (depth > 0) & (v >= -0.5) & (v < image_px[0] - 0.5) & (u >= -0.5) & (u < image_px[1] - 0.5)
@@ -185,35 +185,42 @@ def _samples(count: int, side: int, samples: int) -> Float64[Tensor, "K"]:
     return (torch.arange(count)[:, None] * side + within.double()).flatten()
 
 
-def _depth(
-    origin: Tensor,
-    ray: Tensor,
-    size: tuple[int, int],
-    samples: int,
-    v: Tensor,
-    u: Tensor,
-    depth_m: Tensor | None,
-    ground: Tensor | None,
+def _viewpoint(world_from_camera: Float64[Tensor, "B T 4 4"]) -> Float64[Tensor, "B 3"]:
+    """The mean position, moved back along the mean optical axis until no camera is behind it."""
+    position, axis = world_from_camera[..., :3, 3], world_from_camera[..., :3, 2].mean(dim=1, keepdim=True)
+    axis = axis / axis.norm(dim=-1, keepdim=True)
+    middle = position.mean(dim=1, keepdim=True)
+    back = ((position - middle) * axis).sum(dim=-1, keepdim=True).amin(dim=1, keepdim=True)
+    return (middle + back * axis)[:, 0]
+
+
+class _Measured(NamedTuple):
+    pixel: Float64[Tensor, "B T Y X"]  # the depth of each sampled pixel
+    patch: Float64[Tensor, "B T Y X"]  # of its unit, or of the units around
+
+
+def _measured(depth_m: Tensor, size: tuple[int, int], samples: int, v: Tensor, u: Tensor) -> _Measured:
+    patch = patch_depth(depth_m, size).repeat_interleave(samples, dim=2).repeat_interleave(samples, dim=3)
+    return _Measured(depth_m[:, :, v.round().long()][..., u.round().long()], patch)
+
+
+def _along(
+    origin: Tensor, ray: Tensor, shots: Shots, samples: int, measured: _Measured | None, ground: Tensor | None
 ) -> Float64[Tensor, "B T Y X"]:
     """The best known depth along each ray: inf for a direction, NaN for nothing."""
-    unknown = torch.full_like(ray[..., 0], torch.nan)
-    plane, height = (unknown, None) if ground is None else _to_ground(origin, ray, ground)
-    if depth_m is None:
+    plane = torch.full_like(ray[..., 0], torch.nan)
+    if ground is not None:
+        normal, offset = ground[..., None, None, :3].double(), ground[..., None, None, 3].double()
+        start = ((origin + shots.viewpoint_m[:, None, None, None]) * normal).sum(dim=-1) + offset
+        rise = (ray * normal).sum(dim=-1)
+        plane = torch.where(rise < 0, start / -rise.clamp(max=-1e-12), torch.inf)
+        plane = plane.masked_fill((plane <= 0) | (plane * ray.norm(dim=-1) > REACH_M), torch.inf)
+    if measured is None:
         return plane
-    depth = depth_m.double()
-    own = depth[:, :, v.round().long()][..., u.round().long()]
-    patch = patch_depth(depth, size).repeat_interleave(samples, dim=2).repeat_interleave(samples, dim=3)
-    if height is not None:
-        above = (height(patch)[..., samples // 2 :: samples, samples // 2 :: samples]).abs()  # of the unit's middle
-        above = above.repeat_interleave(samples, dim=2).repeat_interleave(samples, dim=3)
-        patch = torch.where(above < ON_GROUND_M, plane, patch)
-    return own.where(~own.isnan(), patch.where(~patch.isnan(), plane))
-
-
-def _to_ground(origin: Tensor, ray: Tensor, ground: Tensor):
-    """The depth at which each ray meets the ground, inf if it does not within reach; and the height at a depth."""
-    normal, offset = ground[..., None, None, :3].double(), ground[..., None, None, 3].double()
-    start, rise = (origin * normal).sum(dim=-1) + offset, (ray * normal).sum(dim=-1)
-    depth = torch.where(rise < 0, start / -rise.clamp(max=-1e-12), torch.inf)
-    far = depth.isinf() | (depth * ray.norm(dim=-1) > REACH_M)
-    return depth.masked_fill(far, torch.inf), lambda along: start + rise * along
+    patch = measured.patch
+    if ground is not None:
+        middle = slice(samples // 2, None, samples)
+        height = (start + rise * patch)[:, :, middle, middle].abs()  # of the measured middle of the unit
+        height = height.repeat_interleave(samples, dim=2).repeat_interleave(samples, dim=3)
+        patch = torch.where(height < ON_GROUND_M, plane, patch)
+    return measured.pixel.where(~measured.pixel.isnan(), patch.where(~patch.isnan(), plane))

@@ -5,7 +5,6 @@ left it after one frame, and is seen. Here the world is cut into cells, each wit
 keys of the places that it shows. Nothing is tracked, and every time slot has its exact counts.
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -19,10 +18,6 @@ from unseen.geometry.places import is_direction
 from unseen.masks.choose import choose, counts, grid_3d
 from unseen.randomness import uniform, uniform_at
 
-_FINER = 4  # a cell splits into 4 x 4 of the next level, whose keys order the units within it
-_LEVELS = 3
-_BELOW = 2.0**-17  # weight of a level's keys against those of the level above
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgoTube:
@@ -31,16 +26,18 @@ class EgoTube:
     by a unit that lies half on it.
 
     A unit is judged by the places that it shows (`Units.place`): by the highest of their keys for being visible, by the
-    lowest for being a target. Cells are columns of the world, `cell_m` wide, and for directions (sky, what is far)
-    `direction_deg` wide; their lattice lies differently in each sample. importance w makes a key k to k^(1/w): a place
-    keeps its role if its importance is the same in all frames. A unit that shows no known place keeps to its static
-    tube. UnseenError for a sample none of whose places is known, unless `fallback` is "tube".
+    lowest for being a target. Cells are `cell` units wide, whichever size units have in the clip. For cameras
+    (`by="view"`) they are solid angles around the origin of the places, so that they look alike near and far; for units
+    that lie on the ground (`by="ground"`) columns of the world, and a direction is no place. Their lattice lies differently
+    in each sample. importance w makes a key k to k^(1/w): a place keeps its role if its importance is the same in all
+    frames. A unit that shows no known place keeps to its static tube. UnseenError for a sample none of whose places is
+    known, unless `fallback` is "tube".
     """
 
     visible: float = 0.25
     target: float = 0.5
-    cell_m: float = 8.0  # about four times the side of a unit on the ground
-    direction_deg: float = 2.0
+    cell: float = 6.0  # units along its side; smaller cells leak more, larger ones hide fewer and larger regions
+    by: Literal["view", "ground"] = "view"
     fallback: Literal["refuse", "tube"] = "refuse"
 
     even_coverage: ClassVar[bool] = False
@@ -51,8 +48,8 @@ class EgoTube:
                 f"EgoTube: visible is {self.visible}, target is {self.target}",
                 "two shares above 0 that leave room for each other; what is left of 1 is guard",
             )
-        if min(self.cell_m, self.direction_deg) <= 0:
-            raise UnseenError(f"EgoTube: cells of {self.cell_m} m and {self.direction_deg} deg", "above 0")
+        if not self.cell > 0:
+            raise UnseenError(f"EgoTube: cell is {self.cell}", "it counts units along one side, above 0")
 
     def __call__(self, units: Units, key: Int64[Tensor, "B"], metadata: Metadata) -> Mask:
         slots, rows, columns = grid_3d(units)
@@ -85,24 +82,22 @@ class EgoTube:
         if units.place is None:
             nothing = torch.zeros(units.valid.shape, dtype=torch.float64, device=key.device)
             return nothing, nothing, torch.zeros_like(units.valid)
-        known = ~units.place.isnan().any(dim=-1)
-        keys = self._keys(units.place.double(), key)
+        lattice = self._lattice(units.place.double())
+        known = ~lattice.isnan().any(dim=-1)
+        first, last = (lattice.masked_fill(~known[..., None], sign * torch.inf) for sign in (1, -1))
+        extent = last.amax(dim=2) - first.amin(dim=2)
+        side = extent.masked_fill(~(known.any(dim=2) & units.valid)[..., None], torch.nan).nanmedian(dim=1).values
+        lattice = lattice / (self.cell * side[:, None, None].clamp(min=1e-9)) + uniform(key ^ 2, 2)[:, None, None]
+        keys = uniform_at(key ^ 3, lattice.nan_to_num(0.0).floor().long())
         low, high = (keys.masked_fill(~known, sign * torch.inf) for sign in (1, -1))
         return low.amin(dim=2), high.amax(dim=2), known.any(dim=2)
 
-    def _keys(self, place: Float64[Tensor, "B N S 3"], key: Int64[Tensor, "B"]) -> Float64[Tensor, "B N S"]:
-        """The key of each place: of its cell, then of the finer cells within."""
-        far = is_direction(place)
-        x, y, z = place.nan_to_num(0.0).unbind(dim=-1)
-        turn = math.radians(self.direction_deg)
-        azimuth, elevation = torch.atan2(y, x) / turn, torch.atan2(z, torch.hypot(x, y)) / turn
-        lattice = torch.stack([torch.where(far, azimuth, x / self.cell_m), torch.where(far, elevation, y / self.cell_m)])
-        lattice = lattice.permute(1, 2, 3, 0) + uniform(key ^ 2, 2)[:, None, None]
-        total = torch.zeros_like(x)
-        for level in range(_LEVELS):
-            cell = torch.cat([(lattice * _FINER**level).floor().long(), far.long()[..., None]], dim=-1)
-            total += uniform_at(key ^ (3 + level), cell) * _BELOW**level
-        return total / (1 + _BELOW + _BELOW**2)
+    def _lattice(self, place: Float64[Tensor, "B N S 3"]) -> Float64[Tensor, "B N S 2"]:
+        """Two coordinates of each place: azimuth and elevation, or x and y; NaN where it has none."""
+        x, y, z = place.unbind(dim=-1)
+        if self.by == "view":
+            return torch.stack([torch.atan2(y, x), torch.atan2(z, torch.hypot(x, y))], dim=-1)
+        return place[..., :2].masked_fill(is_direction(place)[..., None], torch.nan)
 
     def _refuse(self, known: Tensor, valid: Tensor) -> None:
         lost = valid.any(dim=1) & ~(known & valid).any(dim=1)

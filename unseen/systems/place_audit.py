@@ -33,7 +33,7 @@ class PlaceAudit(NamedTuple):
 def audit_places(
     mask: Mask, units: Units, seen: Int64[Tensor, "B N S T"], position_m: Float[Tensor, "B slots 3"]
 ) -> PlaceAudit:
-    """All of it; `position_m` is where the camera is in each slot."""
+    """All of it; `position_m` is where the camera is in each slot, as places are."""
     return PlaceAudit(
         leak=_mean(leak_share(mask, units, seen)),
         again=_mean(again_share(mask, units, seen)),
@@ -99,7 +99,7 @@ def stay_share(
     """Of the units of the first frame whose middle place is known: the share that lies within half a unit of where it
     was, in all frames. What a static tube would have to be for hiding to hide."""
     first = place[:, : grid[1] * grid[2]]
-    middle = first[:, :, (first.shape[2] // len(shots.intrinsics[0]) * grid[0] - 1) // 2]
+    middle = first[:, :, first.shape[2] * grid[0] // shots.intrinsics.shape[1] // 2]
     u, v, depth = shots.project(middle.double()).unbind(dim=-1)
     height, width = image_px[0] / grid[1], image_px[1] / grid[2]
     near = ((u - u[:, :1]).abs() <= width / 2) & ((v - v[:, :1]).abs() <= height / 2) & (depth > 0)
