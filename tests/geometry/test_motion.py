@@ -48,7 +48,9 @@ def test_the_other_sign_of_the_normal_is_another_homography():
     b_from_a, normal, height = pose([0, 0, 0], [0, 0, -1.4]), torch.tensor([0.0, 1, 0]).double(), torch.tensor(1.5)
     ground = torch.tensor([[2.0, 1.5, 10.0]], dtype=torch.float64)
     there = pixels(K_A, ground + b_from_a[:3, 3])
-    off = [mapped(plane_homography(K_A, K_A, b_from_a, s * normal, height), pixels(K_A, ground)) - there for s in (1, -1)]
+    off = [
+        mapped(plane_homography(K_A, K_A, b_from_a, s * normal, height), pixels(K_A, ground)) - there for s in (1, -1)
+    ]
     assert off[0].norm() < 1e-9 and off[1].norm() > 20
 
 

@@ -38,9 +38,7 @@ def test_below_the_horizon_is_the_ground_and_above_it_are_directions():
     sky = place[:, :, :2]
     assert is_direction(sky).all() and (sky[..., 2] > 0).all()
     # the lowest row of the left column, in the first frame: v = 63, u = 0
-    torch.testing.assert_close(
-        place[0, 0, 3, 0, 20], torch.tensor([80.0, 47.5, -31.5]).double() * (HEIGHT_M / 31.5)
-    )
+    torch.testing.assert_close(place[0, 0, 3, 0, 20], torch.tensor([80.0, 47.5, -31.5]).double() * (HEIGHT_M / 31.5))
 
 
 @pytest.mark.parametrize("row_time_s", [0.0, 0.03 / 64])

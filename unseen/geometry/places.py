@@ -181,7 +181,9 @@ def patch_depth(depth_m: Float[Tensor, "B T H W"], size: tuple[int, int]) -> Flo
 
 def _samples(count: int, side: int, samples: int) -> Float64[Tensor, "K"]:
     """Pixel coordinates along one axis: for each unit, from its first pixel to its last."""
-    within = torch.linspace(0, side - 1, samples, dtype=torch.float64) if samples > 1 else torch.tensor([(side - 1) / 2])
+    within = (
+        torch.linspace(0, side - 1, samples, dtype=torch.float64) if samples > 1 else torch.tensor([(side - 1) / 2])
+    )
     return (torch.arange(count)[:, None] * side + within.double()).flatten()
 
 
