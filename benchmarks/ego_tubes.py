@@ -4,7 +4,6 @@ Static tubes beside tubes that follow the world: the share of the target area th
 target area that is target again where another frame shows it (again), and what the numbers rest on.
 """
 
-import io
 import json
 import os
 import sys
@@ -164,9 +163,9 @@ def kitti(lidar: Path, camera: Path) -> None:
 
 def kitti_scenes(lidar: Path, camera: Path, windows: list[range]) -> Iterator[Scene]:
     sweeps = np.load(lidar, allow_pickle=False)
-    calibration = json.load(io.TextIOWrapper(zipfile.ZipFile(camera).open("calib.json")))
-    camera_from_lidar = np.eye(4)
-    camera_from_lidar[:3] = np.array(calibration["R_rect_00"])[:3, :3] @ np.array(calibration["RT"])
+    with zipfile.ZipFile(camera) as files:
+        calibration = json.loads(files.read("calib.json"))
+    camera_from_lidar = np.array(calibration["R_rect_00"]) @ np.array(calibration["RT"])
     p, top, size = np.array(calibration["P_rect_00"]), 11, (176, 608)  # the lower 176 of 187 rows
     k = np.array(
         [[p[0, 0] / 2, 0, (p[0, 2] + 0.5) / 2 - 0.5], [0, p[1, 1] / 2, (p[1, 2] + 0.5) / 2 - 0.5 - top], [0, 0, 1]]

@@ -65,6 +65,12 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
     unseen.masks.Grid: (unseen.masks.Grid(), unseen.masks.Grid(stride=3)),
     unseen.masks.Block: (unseen.masks.Block(), unseen.masks.Block(ratio=0.75, area=(0.1, 0.2))),
     unseen.masks.Tube: (unseen.masks.Tube(ratio=0.7), unseen.masks.Tube(ratio=0.6, cell=2)),
+    unseen.masks.EgoTube: (
+        unseen.masks.EgoTube(),
+        unseen.masks.EgoTube(visible=0.15, target=0.6, cell=4.0),
+        unseen.masks.EgoTube(by="ground"),
+        unseen.masks.EgoTube(fallback="tube"),
+    ),
     unseen.masks.RunningCell: (unseen.masks.RunningCell(), unseen.masks.RunningCell(ratio=0.75)),
     unseen.masks.MultiBlock: (
         unseen.masks.MultiBlock(),

@@ -11,4 +11,4 @@ from unseen.masks.running_cell import RunningCell
 from unseen.masks.tube import Tube
 from unseen.masks.weighted import Weighted
 
-__all__ = ["Block", "Future", "Grid", "MultiBlock", "Nothing", "Random", "RunningCell", "Tube", "Weighted"]
+__all__ = ["Block", "EgoTube", "Future", "Grid", "MultiBlock", "Nothing", "Random", "RunningCell", "Tube", "Weighted"]

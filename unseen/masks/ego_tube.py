@@ -28,10 +28,10 @@ class EgoTube:
     A unit is judged by the places that it shows (`Units.place`): by the highest of their keys for being visible, by the
     lowest for being a target. Cells are `cell` units wide, whichever size units have in the clip. For cameras
     (`by="view"`) they are solid angles around the origin of the places, so that they look alike near and far; for units
-    that lie on the ground (`by="ground"`) columns of the world, and a direction is no place. Their lattice lies differently
-    in each sample. importance w makes a key k to k^(1/w): a place keeps its role if its importance is the same in all
-    frames. A unit that shows no known place keeps to its static tube. UnseenError for a sample none of whose places is
-    known, unless `fallback` is "tube".
+    that lie on the ground (`by="ground"`) they are columns of the world, and a direction is no place. Their lattice
+    lies differently in each sample. importance w makes a key k to k^(1/w): a place keeps its role if its importance is
+    the same in all frames. A unit that shows no known place keeps to its static tube. UnseenError for a sample none of
+    whose places is known, unless `fallback` is "tube".
     """
 
     visible: float = 0.25
@@ -40,7 +40,8 @@ class EgoTube:
     by: Literal["view", "ground"] = "view"
     fallback: Literal["refuse", "tube"] = "refuse"
 
-    even_coverage: ClassVar[bool] = False
+    even_coverage: ClassVar[bool] = False  # importance decides
+    follows_the_world: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if min(self.visible, self.target) <= 0 or self.visible + self.target > 1:
@@ -110,7 +111,7 @@ class EgoTube:
 
 
 def _share_out(total: Int64[Tensor, "B"], room: Int64[Tensor, "B T"]) -> Int64[Tensor, "B T"]:
-    """`total` of each row, in proportion to the room of each slot, never more than it has: differences of rounded sums."""
+    """`total` of each row in proportion to the room of each slot, never more than it: differences of rounded sums."""
     until = room.cumsum(dim=1)
     filled = (2 * total[:, None] * until + until[:, -1:]) // (2 * until[:, -1:]).clamp(min=1)
     return filled.diff(dim=1, prepend=torch.zeros_like(filled[:, :1]))
