@@ -4,9 +4,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from unseen.contract import Clip
 from unseen.errors import UnseenError
 from unseen.geometry.motion import rotation
-from unseen.geometry.places import FAR_M, Shots, ground_below, is_direction, patch_depth, seen_at, unit_places
+from unseen.geometry.places import (
+    FAR_M,
+    Shots,
+    clip_places,
+    ground_below,
+    is_direction,
+    patch_depth,
+    seen_at,
+    unit_places,
+)
 
 SIZE, GRID, HEIGHT_M = (64, 96), (4, 4, 6), 1.6
 K = torch.tensor([[80.0, 0, 47.5], [0, 80.0, 31.5], [0, 0, 1]]).double()
@@ -160,6 +170,19 @@ def test_every_frame_of_a_tube_is_sampled():
     both = unit_places((2, 4, 6), intrinsics(), poses, SIZE, 2, None, ground_below(poses, HEIGHT_M))
     assert both.shape == (1, 48, 50, 3)
     torch.testing.assert_close(both.unflatten(1, (2, 4, 6))[:, 1, ..., 25:, :], alone[:, 3])
+
+
+def test_a_clip_tells_its_places_or_none():
+    poses, depth = drive(7.0), torch.full((1, 4, *SIZE), 12.0)
+    known = {"intrinsics": intrinsics().float(), "world_from_camera": poses.float()}
+    video = torch.zeros(1, 4, 3, *SIZE)
+    torch.testing.assert_close(
+        clip_places(Clip(video=video, **known), GRID, 1), places(poses).float(), rtol=1e-4, atol=1e-3
+    )
+    deep = clip_places(Clip(video=video, **known, depth_m=depth), GRID, 1)
+    torch.testing.assert_close(deep, places(poses, depth).float(), rtol=1e-4, atol=1e-3)
+    assert clip_places(Clip(video=video, **known), GRID, 1, ground=False).isnan().all()
+    assert clip_places(Clip(video=video, intrinsics=intrinsics()), GRID, 1) is None
 
 
 def test_what_cannot_be_right_is_refused():

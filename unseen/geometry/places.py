@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from unseen.contract import Clip
 from unseen.errors import UnseenError
 from unseen.geometry.motion import poses_at
 
@@ -113,12 +114,27 @@ def unit_places(
     pose = shots.poses(v.expand(*intrinsics.shape[:2], -1))
     ray = torch.einsum("btyij,btyxj->btyxi", pose[..., :3, :3], in_camera)
     origin = pose[..., None, :3, 3].expand_as(ray)
-    depth = None if depth_m is None else _measured(depth_m.double(), size, samples, v, u)
-    depth = _along(origin, ray, shots, samples, depth, ground)
+    measured = None if depth_m is None else _measured(depth_m.double(), size, samples, v, u)
+    depth = _along(origin, ray, shots, samples, measured, ground)
     near = origin + ray * depth[..., None]
     place = torch.where(depth[..., None].isinf(), ray / ray.norm(dim=-1, keepdim=True) * FAR_M, near)
     blocks = place.unflatten(1, (slots, tube_frames)).unflatten(4, (columns, samples)).unflatten(3, (rows, samples))
     return blocks.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(1, 3).flatten(2, 4)
+
+
+def clip_places(
+    clip: Clip, grid: tuple[int, int, int], tube_frames: int, *, ground: bool = True, samples: int = 5
+) -> Float[Tensor, "B N S 3"] | None:
+    """`unit_places` of a clip's video by what the clip knows; None where it has no calibration or no poses.
+
+    `ground`: where depth is not known, the plane z = 0 of the clip's world is the ground.
+    """
+    if "intrinsics" not in clip or "world_from_camera" not in clip:
+        return None
+    size = (clip["video"].shape[3], clip["video"].shape[4])
+    plane = torch.tensor([[[0.0, 0.0, 1.0, 0.0]]], device=clip["video"].device) if ground else None
+    k, poses, depth = clip["intrinsics"], clip["world_from_camera"], clip.get("depth_m")
+    return unit_places(grid, k, poses, size, tube_frames, depth, plane, samples=samples).float()
 
 
 def seen_at(
@@ -181,10 +197,8 @@ def patch_depth(depth_m: Float[Tensor, "B T H W"], size: tuple[int, int]) -> Flo
 
 def _samples(count: int, side: int, samples: int) -> Float64[Tensor, "K"]:
     """Pixel coordinates along one axis: for each unit, from its first pixel to its last."""
-    within = (
-        torch.linspace(0, side - 1, samples, dtype=torch.float64) if samples > 1 else torch.tensor([(side - 1) / 2])
-    )
-    return (torch.arange(count)[:, None] * side + within.double()).flatten()
+    share = (torch.arange(samples) / (samples - 1) if samples > 1 else torch.tensor([0.5])).double()
+    return (torch.arange(count)[:, None] * side + share * (side - 1)).flatten()
 
 
 def _viewpoint(world_from_camera: Float64[Tensor, "B T 4 4"]) -> Float64[Tensor, "B 3"]:
