@@ -58,6 +58,10 @@ class Shots(NamedTuple):
         time = self.frame_time_s[..., None] + (v - (self.height_px - 1) / 2) * self.row_time_s
         return poses_at(self.place_from_camera, self.frame_time_s, time.flatten(1)).unflatten(1, v.shape[1:])
 
+    def positions_m(self, slots: int) -> Float64[Tensor, "B slots 3"]:
+        """Where the camera is, on average, in each of `slots` equal parts of the clip."""
+        return self.place_from_camera[..., :3, 3].unflatten(1, (slots, -1)).mean(dim=2)
+
     def project(self, point: Float64[Tensor, "B K 3"]) -> Float64[Tensor, "B T K 3"]:
         """(u px, v px, depth m) of places in every frame; where depth <= 0, u and v mean nothing.
 

@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from unseen.contract import Mask, Units
+from unseen.contract import Clip, Mask, MaskPolicy, Units
 from unseen.geometry.motion import poses_at, rotation
-from unseen.geometry.places import Shots, is_direction
+from unseen.geometry.places import Shots, clip_places, is_direction, seen_at
 from unseen.masks.choose import grid_3d
 from unseen.randomness import normal
+from unseen.systems.objective import masked
 
 RANGES_M = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 
@@ -24,24 +25,51 @@ class PlaceAudit(NamedTuple):
 
     leak: float  # share of the target area that another slot shows the model; 1 % at most is the aim
     again: float  # share of the target area, where it is in view in another slot, that is target there too
+    stay: float  # share of the units of the first frame whose place keeps to them, in all frames: what moves otherwise
     in_view: float  # share of known places that another frame shows, over places and other frames
     unknown: float  # share of units none of whose places is known
+    steady: float  # intersection over union of the targets with those under errors of poses (`shaken`)
     counts: list[tuple[int, int]]  # (visible, target) units of each slot, of the first clip
-    visible_by_range: list[float]  # share of the area that is visible, for the bins of RANGES_M and beyond
+    visible_by_range: list[float]  # share of the area that is visible: the bins of RANGES_M and beyond, directions
 
 
 def audit_places(
-    mask: Mask, units: Units, seen: Int64[Tensor, "B N S T"], position_m: Float[Tensor, "B slots 3"]
-) -> PlaceAudit:
-    """All of it; `position_m` is where the camera is in each slot, as places are."""
+    policy: MaskPolicy, units: Units, clip: Clip, key: Int64[Tensor, "B"], *, samples: int = 8
+) -> PlaceAudit | None:
+    """What a policy does to the places of a clip's video, judged at `samples` x `samples` points of each unit.
+
+    `units` are what the clip was cut into; the mask is made of the places that they have. None where the clip lacks
+    poses or calibration.
+    """
+    grid, frames = grid_3d(units), clip["video"].shape[1]
+    tube, size = frames // grid[0], (clip["video"].shape[3], clip["video"].shape[4])
+    fine = clip_places(clip, grid, tube, samples=samples)
+    if fine is None:
+        return None
+    k, poses, depth = clip["intrinsics"], clip["world_from_camera"], clip.get("depth_m")
+    seen = seen_at(fine, grid, k, poses, size, tube, depth)
+    mask, true, shots = masked(policy, units, key, {}), units._replace(place=fine), Shots.of(k, poses, size[0])
     return PlaceAudit(
-        leak=_mean(leak_share(mask, units, seen)),
-        again=_mean(again_share(mask, units, seen)),
-        in_view=_mean(in_view_share(units, seen)),
+        leak=_mean(leak_share(mask, true, seen)),
+        again=_mean(again_share(mask, true, seen)),
+        stay=_mean(stay_share(fine, shots, size, grid)),
+        in_view=_mean(in_view_share(true, seen)),
         unknown=_mean(unknown_share(units)),
+        steady=_steady(policy, units, clip, key, mask),
         counts=[(int(v), int(t)) for v, t in slot_counts(mask, units)[0]],
-        visible_by_range=visible_by_range(mask, units, position_m).nanmean(dim=0).tolist(),
+        visible_by_range=visible_by_range(mask, true, shots.positions_m(grid[0])).nanmean(dim=0).tolist(),
     )
+
+
+def _steady(policy: MaskPolicy, units: Units, clip: Clip, key: Tensor, mask: Mask) -> float:
+    if units.place is None or "frame_time_s" not in clip or clip["video"].shape[1] < 2:
+        return float("nan")
+    grid, n_samples = grid_3d(units), units.place.shape[2]
+    tube = clip["video"].shape[1] // grid[0]
+    shaky = Clip(**clip)
+    shaky["world_from_camera"] = shaken(clip["world_from_camera"], clip["frame_time_s"], key)
+    place = clip_places(shaky, grid, tube, samples=round((n_samples / tube) ** 0.5))
+    return _mean(overlap(mask.target, masked(policy, units._replace(place=place), key, {}).target))
 
 
 def leak_share(mask: Mask, units: Units, seen: Int64[Tensor, "B N S T"]) -> Float64[Tensor, "B"]:
