@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from unseen.contract import Mask, Units
+from unseen.contract import Clip, Mask, Units
 from unseen.geometry.motion import rotation_vector
-from unseen.geometry.places import FAR_M, Shots, ground_below, unit_places
+from unseen.geometry.places import FAR_M, Shots, clip_places, ground_below, unit_places
+from unseen.masks import EgoTube, Tube
 from unseen.systems import place_audit as audit
 
 NAN = math.nan
@@ -76,11 +77,33 @@ def test_visible_area_by_range():
     torch.testing.assert_close(share, torch.tensor([[1, 0, NAN, 1, NAN, NAN, 0]]).double(), equal_nan=True)
 
 
-def test_the_audit_is_its_parts():
-    units, seen, mask = units_of(2, 4), sliding(), row_of("gttg", "vggg")
-    whole = audit.audit_places(mask, units, seen, torch.zeros(1, 2, 3))
-    assert (whole.leak, whole.unknown, whole.in_view) == (0.25, 0.0, 14 / 16)
-    assert whole.counts == [(0, 2), (1, 0)] and whole.visible_by_range[0] == 1 / 8
+def clip_of(speed_mps: float, frames: int = 4) -> Clip:
+    """A camera that looks ahead, 1.5 m above the plane z = 0."""
+    k = torch.tensor([[60.0, 0, 39.5], [0, 60.0, 15.5], [0, 0, 1]]).expand(1, frames, 3, 3)
+    poses = torch.eye(4).repeat(1, frames, 1, 1)
+    poses[0, :, :3, :3] = torch.tensor([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+    times = 0.1 * torch.arange(frames)[None]
+    poses[0, :, 0, 3], poses[0, :, 2, 3] = speed_mps * times[0], 1.5
+    return Clip(video=torch.zeros(1, frames, 1, 48, 80), intrinsics=k, world_from_camera=poses, frame_time_s=times)
+
+
+def test_the_audit_of_a_clip_tells_following_from_static():
+    clip, grid = clip_of(7.0), (2, 12, 20)
+    n = torch.Size(grid).numel()
+    units = Units(torch.zeros(1, n, 3), torch.ones(1, n, dtype=torch.bool), torch.ones(1, n), grid)
+    placed = units._replace(place=clip_places(clip, grid, 2))
+    key = torch.tensor([3])
+    follows = audit.audit_places(EgoTube(), placed, clip, key)
+    static = audit.audit_places(Tube(ratio=0.75), units, clip, key)
+    assert 4 * follows.leak < static.leak
+    assert follows.counts == [(60, 120)] * 2 and static.counts == [(60, 180)] * 2
+    assert follows.stay == static.stay < 0.6 and follows.in_view == static.in_view > 0.8
+    assert (follows.unknown, static.unknown) == (0.0, 1.0)
+    assert 0.8 < follows.steady < 1 and math.isnan(static.steady)
+    assert len(follows.visible_by_range) == 7 and math.isnan(follows.visible_by_range[0])  # nothing so near in view
+    still = audit.audit_places(EgoTube(), placed._replace(place=clip_places(clip_of(0), grid, 2)), clip_of(0), key)
+    assert (still.leak, still.stay, still.in_view) == (0, 1, 1)
+    assert audit.audit_places(Tube(), units, Clip(video=clip["video"]), key) is None
 
 
 @pytest.mark.parametrize(
