@@ -100,7 +100,7 @@ def test_the_audit_of_a_clip_tells_following_from_static():
     assert follows.stay == static.stay < 0.6 and follows.in_view == static.in_view > 0.8
     assert (follows.unknown, static.unknown) == (0.0, 1.0)
     assert 0.8 < follows.steady < 1 and math.isnan(static.steady)
-    assert len(follows.visible_by_range) == 7 and math.isnan(follows.visible_by_range[0])  # nothing so near in view
+    assert len(follows.visible_by_range) == 7 and all(0 <= share <= 1 for share in follows.visible_by_range)
     still = audit.audit_places(EgoTube(), placed._replace(place=clip_places(clip_of(0), grid, 2)), clip_of(0), key)
     assert (still.leak, still.stay, still.in_view) == (0, 1, 1)
     assert audit.audit_places(Tube(), units, Clip(video=clip["video"]), key) is None
