@@ -113,6 +113,8 @@ def unit_places(
     shots = Shots.of(intrinsics, world_from_camera, image_px[0], frame_time_s, row_time_s)
     size = image_px[0] // rows, image_px[1] // columns
     v, u = (_samples(count, side, samples).to(intrinsics.device) for count, side in zip(grid[1:], size, strict=True))
+    if depth_m is not None:  # depth belongs to the middle of a pixel: half a pixel up the road may be metres away
+        v, u = v.round(), u.round()
     pixel = torch.stack([u.expand(len(v), -1), v[:, None].expand(-1, len(u)), torch.ones(len(v), len(u)).to(v)], dim=-1)
     in_camera = torch.einsum("btij,yxj->btyxi", torch.linalg.inv(shots.intrinsics), pixel)
     pose = shots.poses(v.expand(*intrinsics.shape[:2], -1))
@@ -221,7 +223,7 @@ class _Measured(NamedTuple):
 
 def _measured(depth_m: Tensor, size: tuple[int, int], samples: int, v: Tensor, u: Tensor) -> _Measured:
     patch = patch_depth(depth_m, size).repeat_interleave(samples, dim=2).repeat_interleave(samples, dim=3)
-    return _Measured(depth_m[:, :, v.round().long()][..., u.round().long()], patch)
+    return _Measured(depth_m[:, :, v.long()][..., u.long()], patch)
 
 
 def _along(
