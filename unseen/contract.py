@@ -69,7 +69,7 @@ class Units(NamedTuple):
     importance: Float[Tensor, "B N"]  # or [1, N]; 1 is ordinary, larger for sparse structure, 0 is never hidden
     grid: tuple[int, ...] | None = None  # C-order shape when the units fill a grid
     group: Int64[Tensor, "B N"] | None = None  # or [1, N]: units that belong together (the pieces of a word)
-    place: Float[Tensor, "B N S 3"] | None = None  # m, world: samples of what a unit shows; NaN = not known
+    place: Float[Tensor, "B N S 3"] | None = None  # or [1, N, S, 3]; m, fixed: what a unit shows; NaN unknown
 
 
 class Mask(NamedTuple):

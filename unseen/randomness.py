@@ -33,6 +33,14 @@ def uniform(key: Int64[Tensor, "B"], n: int) -> Float64[Tensor, "B n"]:
     return _shift(_draw(key, n), 11).double() * 2.0**-53
 
 
+def uniform_at(key: Int64[Tensor, "B"], cell: Int64[Tensor, "B *N K"]) -> Float64[Tensor, "B *N"]:
+    """A number in [0, 1) that belongs to a cell of a K-dimensional lattice: the same wherever the cell turns up."""
+    state = key.view(-1, *[1] * (cell.ndim - 2)).expand(cell.shape[:-1])
+    for coordinate in cell.unbind(dim=-1):
+        state = _mix((coordinate + 1) * _GOLDEN + state)
+    return _shift(state, 11).double() * 2.0**-53
+
+
 def words(key: Int64[Tensor, "B"], n: int, bits: int = 32) -> Int[Tensor, "B n"]:
     """Draw n random integers of 32 or 16 signed bits per key: two or four for the price of one `uniform`."""
     draws = _draw(key, -(-n * bits // 64))

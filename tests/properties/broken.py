@@ -1,12 +1,13 @@
 """Members that each break one law in a way that published code or a hasty colleague has broken it."""
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from unseen.contract import Clip, Mask, MaskedBatch, MaskedModel, Metadata, Shapes, Units
+from unseen.masks import EgoTube
 from unseen.masks.choose import choose, counts, grid_2d
 from unseen.packing import pack
 from unseen.randomness import gumbel, uniform
@@ -124,6 +125,38 @@ class SplitsTubes:
     def __call__(self, units: Units, key: Tensor, metadata: Metadata) -> Mask:
         places = uniform(key, units.valid.shape[1] // units.grid[0])
         return choose(places.repeat(1, units.grid[0]), units.valid, *counts(units.valid, self.ratio))
+
+
+@dataclasses.dataclass(frozen=True)
+class CountsByTheClip:
+    """Follows places, with the right counts in the clip, whichever its slots get."""
+
+    visible: float = 0.25
+    target: float = 0.5
+    follows_the_world: ClassVar[bool] = True
+
+    def __call__(self, units: Units, key: Tensor, metadata: Metadata) -> Mask:
+        n_valid = units.valid.sum(dim=1)
+        return choose(uniform(key, units.valid.shape[1]), units.valid, n_valid // 4, n_valid // 2)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NoGuard(EgoTube):
+    """Whatever is not visible is a target: a place half on a visible unit is seen."""
+
+    visible: float = 0.25
+    target: float = 0.75
+    cell: float = 2.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class KeepsToPixels(EgoTube):
+    """A static tube with a guard: the world slides out of it."""
+
+    fallback: Literal["refuse", "tube"] = "tube"
+
+    def __call__(self, units: Units, key: Tensor, metadata: Metadata) -> Mask:
+        return EgoTube.__call__(self, units._replace(place=None), key, metadata)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,6 +65,12 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
     unseen.masks.Grid: (unseen.masks.Grid(), unseen.masks.Grid(stride=3)),
     unseen.masks.Block: (unseen.masks.Block(), unseen.masks.Block(ratio=0.75, area=(0.1, 0.2))),
     unseen.masks.Tube: (unseen.masks.Tube(ratio=0.7), unseen.masks.Tube(ratio=0.6, cell=2)),
+    unseen.masks.EgoTube: (
+        unseen.masks.EgoTube(),
+        unseen.masks.EgoTube(visible=0.15, target=0.6, cell=4.0),
+        unseen.masks.EgoTube(by="ground"),
+        unseen.masks.EgoTube(fallback="tube"),
+    ),
     unseen.masks.RunningCell: (unseen.masks.RunningCell(), unseen.masks.RunningCell(ratio=0.75)),
     unseen.masks.MultiBlock: (
         unseen.masks.MultiBlock(),
@@ -73,7 +79,7 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
     unseen.masks.Future: (unseen.masks.Future(observed_s=0.5, gap_s=0.25), unseen.masks.Future(observed_s=0.25)),
     unseen.masks.Weighted: (unseen.masks.Weighted(), unseen.masks.Weighted(ratio=0.5, most=0.8, least=0.3)),
     unseen.units.Mosaic: (unseen.units.Mosaic(size=(4, 4)),),
-    unseen.units.Tubes: (unseen.units.Tubes(size=(2, 8, 4)), unseen.units.Tubes(size=(1, 8, 8), frame_s=0.4)),
+    unseen.units.Tubes: (unseen.units.Tubes(size=(2, 8, 4)), unseen.units.Tubes(size=(1, 8, 8), frame_s=0.4, places=2)),
     unseen.units.Patches: (unseen.units.Patches(size=(4, 4)), unseen.units.Patches(size=(4, 2))),
     unseen.targets.Pixels: tuple(
         unseen.targets.Pixels(normalise=rule, error=error)

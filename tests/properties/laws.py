@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unseen.contract import Clip, Mask, MaskedBatch, MaskedModel, MaskPolicy, Target, Unit, Units, check
 from unseen.systems.objective import VISIBLE, Objective, predict, unit_weights
+from unseen.systems.place_audit import leak_share, slot_counts
 
 from .discover import key_of
 
@@ -17,14 +18,20 @@ Forward = Callable[[MaskedModel, MaskedBatch], dict[str, Tensor]]
 
 
 def grid_units(batch: int, rows: int, columns: int, valid: Tensor | None = None, slots: int | None = None) -> Units:
-    """Units of an image, or with `slots` of a clip: four slots a second, places in units, importance 1, 2 and 5."""
+    """Units of an image, or with `slots` of a clip: four slots a second, places in units, importance 1, 2 and 5.
+
+    They show the corners of squares of a slope in the world, which slides half a unit sideways from slot to slot.
+    """
     sides = [torch.arange(side) + 0.5 for side in (rows, columns)]
     centre = torch.cartesian_prod(*sides) if slots is None else torch.cartesian_prod(torch.arange(slots) / 4, *sides)
     n_units = len(centre)
     existing = torch.ones(batch, n_units, dtype=torch.bool) if valid is None else valid
     importance = torch.tensor([1.0, 1, 2, 1, 1, 5, 1]).repeat(n_units)[None, :n_units]
     grid = (rows, columns) if slots is None else (slots, rows, columns)
-    return Units(centre[None], existing, importance, grid)
+    corner = centre[:, None, -2:] + 0.9 * (torch.cartesian_prod(*[torch.arange(2.0)] * 2) - 0.5)
+    slide = (0.0 if slots is None else 2 * centre[:, :1]) + corner[..., 1]
+    place = torch.stack([30 - corner[..., 0], slide - columns / 2, -corner[..., 0]], dim=-1)
+    return Units(centre[None], existing, importance, grid, None, place[None])
 
 
 def some_valid(batch: int, n_units: int, seed: int = 0) -> Tensor:
@@ -129,6 +136,34 @@ def tubes_are_whole(policy: MaskPolicy, units: Units, key: Tensor) -> None:
         for chosen in (mask.visible, mask.target):
             by_slot = chosen.unflatten(1, (units.grid[0], -1))
             assert torch.equal(by_slot.all(dim=1), by_slot.any(dim=1)), "a hidden place is seen in another slot"
+
+
+def slots_are_alike(policy: MaskPolicy, units: Units, key: Tensor) -> None:
+    """A policy that follows the world has the same exact counts in every slot, where all units exist."""
+    if getattr(policy, "follows_the_world", False):
+        mask, n = policy(units, key, {}), units.valid.shape[1] // units.grid[0]
+        counted = slot_counts(mask, units)
+        assert (counted == counted[:1, :1]).all(), "slots have different counts"
+        visible, target = counted[0, 0].tolist()
+        assert (visible, target) == (round(n * policy.visible), round(n * policy.target)), f"{visible}, {target} of {n}"
+
+
+def places_stay_hidden(policy: MaskPolicy, n_slots: int = 6, rows: int = 16, columns: int = 24) -> None:
+    """A policy that follows the world shows at most 1 % of what it hides in another slot, where the world slides by."""
+    if getattr(policy, "follows_the_world", False):
+        units = grid_units(16, rows, columns, slots=n_slots)
+        units = units._replace(importance=torch.ones(1, units.valid.shape[1]))
+        slot, row, column = (
+            axis[:, None, None] for axis in (units.centre[0] * torch.tensor([4, 1, 1])).T.floor().long()
+        )
+        halves = torch.tensor([0.25, 0.75])[:, None]  # of each unit, its left and its right: where, in each slot
+        there = (column + halves + (slot - torch.arange(n_slots)) / 2).floor().long()
+        seen = (torch.arange(n_slots) * rows + row) * columns + there
+        seen = torch.where((there >= 0) & (there < columns), seen, -1).expand(16, -1, -1, -1)
+        sampled = units._replace(place=torch.zeros(1, seen.shape[1], 2, 3))  # all known
+        mask = policy(units, key_of(16), {})
+        leak = float(leak_share(mask, sampled, seen).mean())
+        assert leak <= 0.01, f"{leak:.3f} of what is hidden is seen in another slot"
 
 
 # --- units

@@ -87,6 +87,16 @@ def test_tubes_are_whole(policy):
     laws.tubes_are_whole(policy, laws.grid_units(8, ROWS, COLUMNS, slots=6), key_of(8))
 
 
+@every_policy
+def test_slots_are_alike_where_places_are_followed(policy):
+    laws.slots_are_alike(policy, laws.grid_units(8, ROWS, COLUMNS + 1, slots=6), key_of(8))
+
+
+@every_policy
+def test_what_is_hidden_in_the_world_stays_hidden(policy):
+    laws.places_stay_hidden(policy)
+
+
 def test_each_law_can_fail():
     units, key = laws.grid_units(8, ROWS, COLUMNS), key_of(8)
     ragged = laws.grid_units(8, ROWS, COLUMNS, laws.some_valid(8, ROWS * COLUMNS))
@@ -103,6 +113,9 @@ def test_each_law_can_fail():
         (laws.covers_evenly, broken.SparesTheBorder(), (many,)),
         (laws.inclusion_is_what_happens, broken.ClaimsItsWeights(), (many,)),
         (laws.tubes_are_whole, broken.SplitsTubes(), (clip, key)),
+        (laws.slots_are_alike, broken.CountsByTheClip(), (clip, key)),
+        (laws.places_stay_hidden, broken.NoGuard(), ()),
+        (laws.places_stay_hidden, broken.KeepsToPixels(), ()),
     ):
         with pytest.raises(AssertionError):
             law(member, *arguments)

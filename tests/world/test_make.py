@@ -4,11 +4,19 @@ import io
 
 import numpy as np
 import pytest
+import torch
 
+from unseen.data.images import decode_depth
 from unseen.data.store import Store
+from unseen.data.views import Frames
+from unseen.data.windows import Windows
 from unseen.errors import UnseenError
 from unseen.geometry import pose
-from unseen.world.make import CAMERA, log_name, make_world, write_log
+from unseen.geometry.places import Shots, is_direction
+from unseen.masks import EgoTube, Tube
+from unseen.systems.place_audit import audit_places
+from unseen.units import Tubes
+from unseen.world.make import CAMERA, DEPTH_STEP_M, log_name, make_world, write_log
 from unseen.world.solids import CLASSES, SMALL_CLASSES
 
 SETTINGS = {"sites": 2, "logs": 4, "frames": 2, "size": (60, 80), "seed": 11}
@@ -94,6 +102,29 @@ def test_frames_are_jpeg_of_the_asked_size_and_labels_match(world):
     )
 
 
+def test_depth_is_asked_for_and_exact(world, tmp_path):
+    from PIL import Image
+
+    deep = make_world(tmp_path / "store", **{**SETTINGS, "logs": 1}, workers=1, depth=True)
+    log = log_name(0, 2)
+    assert world.labelled(log, "depth") == set() and deep.labelled(log, "depth") == deep.labelled(log, "seg")
+    frame = deep.table("frame").to_pylist()[0]["frame_id"]
+    depth = decode_depth(deep.read_label(log, "depth", frame))
+    seg = np.asarray(Image.open(io.BytesIO(deep.read_label(log, "seg", frame))))
+    assert depth.dtype == np.float32 and np.isinf(depth[seg == CLASSES.index("sky")]).all()
+    ground = seg == CLASSES.index("apron")
+    row = deep.table("calibration").to_pylist()[0]
+    ego_from_camera = pose.from_quaternion((row["qw"], row["qx"], row["qy"], row["qz"]), (0.0, 0.0, row["tz"]))
+    v, u = np.nonzero(ground & (depth < 60))
+    ray = np.stack([(u - row["K"][2]) / row["K"][0], (v - row["K"][3]) / row["K"][1], np.ones(len(u))], axis=1)
+    height = pose.transform(ego_from_camera, ray * depth[v, u, None])[:, 2]
+    assert np.abs(height).max() < DEPTH_STEP_M and len(v) > 300
+    with pytest.raises(UnseenError, match="depth True, not None"):
+        make_world(deep.path, **{**SETTINGS, "logs": 1}, workers=1)
+    with pytest.raises(UnseenError, match="depth None, not True"):
+        make_world(world.path, **SETTINGS, workers=1, depth=True)
+
+
 def test_scenes_are_more_than_sky_and_ground(world):
     seen = np.array([np.bincount(label.ravel(), minlength=len(CLASSES)) for label in labels(world)])
     share = dict(zip(CLASSES, seen.sum(axis=0) / seen.sum(), strict=True))
@@ -107,3 +138,18 @@ def test_nonsense_is_refused(tmp_path):
     with pytest.raises(UnseenError, match="positive"):
         make_world(tmp_path / "store", logs=0)
     assert not (tmp_path / "store").exists()
+
+
+def test_video_of_the_world_says_which_places_it_shows(tmp_path):
+    """From the store to units: poses, calibration and depth agree, and what is hidden stays hidden."""
+    store = make_world(tmp_path / "store", sites=1, logs=1, frames=6, size=(96, 128), seed=3, workers=1, depth=True)
+    view = Windows(frames=6, step_s=0.2, picture=Frames(frame_px=(96, 128)))
+    clip, key = view.open(store, store.log_ids()).frames([0]), torch.tensor([5])
+    units = Tubes(size=(1, 8, 8), places=5).cut(clip)[1]
+    shots = Shots.of(clip["intrinsics"], clip["world_from_camera"], 96)
+    height, far = units.place[..., 2] + shots.viewpoint_m[0, 2], is_direction(units.place)
+    assert far.any() and not units.place.isnan().any()
+    assert (height[~far] > -0.02).all() and (height.abs() < 0.02)[~far].float().mean() > 0.3  # the apron, and above
+    follows = audit_places(EgoTube(), units, clip, key)
+    assert 4 * follows.leak < audit_places(Tube(ratio=0.75), units, clip, key).leak
+    assert follows.counts == [(48, 96)] * 6 and follows.unknown == 0

@@ -17,8 +17,9 @@ def world(
     size: tuple[int, int] = (192, 256),
     seed: int = 0,
     workers: int = 2,
+    depth: bool = False,
 ) -> Result:
-    """Make the embedded apron: a store of synthetic camera logs with exact semantic truth.
+    """Make the embedded apron: a store of synthetic camera logs with exact poses, calibration and semantic truth.
 
     Args:
         store: folder to create.
@@ -28,10 +29,13 @@ def world(
         size: height and width in pixels.
         seed: the world is a pure function of it.
         workers: processes.
+        depth: also the exact depth of every pixel, as labels of kind `depth`.
     """
     from unseen.world.make import make_world
 
-    made = make_world(Path(store), sites=sites, logs=logs, frames=frames, size=size, seed=seed, workers=workers)
+    made = make_world(
+        Path(store), sites=sites, logs=logs, frames=frames, size=size, seed=seed, workers=workers, depth=depth
+    )
     say(f"{len(made.log_ids())} logs in {made.path}")
     return {"store": str(made.path), "logs": len(made.log_ids())}
 

@@ -93,11 +93,15 @@ def decode_labels(blob: bytes) -> Shaped[np.ndarray, "h w"]:
 
 
 def decode_depth(blob: bytes) -> Float32[np.ndarray, "h w"]:
-    """Decode an image of depths in metres: 16 bit grey, 256 to the metre, 0 = not known (NaN), as KITTI stores it."""
+    """Decode an image of depths in metres: 16 bit grey, 256 to the metre, as KITTI stores it.
+
+    0 is not known (NaN), 65535 nothing within 256 m (inf).
+    """
     image, _ = _decode_pillow(blob)
     if image.dtype != np.uint16:
         raise BadImage("depth image is not 16 bit grey")
-    return np.where(image[:, :, 0] > 0, image[:, :, 0] / np.float32(256), np.float32(np.nan)).astype(np.float32)
+    steps = image[:, :, 0].astype(np.float32)
+    return np.select([steps == 0, steps == 65535], [np.float32(np.nan), np.float32(np.inf)], steps / 256)
 
 
 def encode(image: Shaped[np.ndarray, "h w C"], encoding: str = "png", quality: int = 95) -> bytes:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unseen.contract import Clip, Units
 from unseen.errors import UnseenError
+from unseen.geometry.places import clip_places
 from unseen.units.patches import Patches
 
 
@@ -17,17 +18,19 @@ class Tubes:
 
     Its centre is (t, y, x): seconds since the clip began and px of the nominal frame. A frame fills the time until the
     next one: at the nominal pace the first slot of two frames has its centre `frame_s` after the beginning. One frame a
-    unit makes a frame-wise model.
+    unit makes a frame-wise model. With `places` a unit also knows which places of the world it shows, as masks that
+    follow the world need it (`EgoTube`), where the clip has calibration and poses.
     """
 
     size: tuple[int, int, int] = (2, 16, 16)  # frames, rows, columns
     frame_s: float = 0.2  # nominal time between frames: the step of position codes; clips bring their true times
+    places: int = 0  # points along each side of each frame of a unit whose place is looked up (5 are enough); 0: none
 
     def __post_init__(self) -> None:
-        if min(self.size) < 1 or not self.frame_s > 0:
+        if min(self.size) < 1 or not self.frame_s > 0 or self.places < 0:
             raise UnseenError(
-                f"Tubes: size is {self.size}, frame_s {self.frame_s}",
-                "at least one pixel of one frame, and time passes",
+                f"Tubes: size is {self.size}, frame_s {self.frame_s}, places {self.places}",
+                "at least one pixel of one frame, time passes, and points are counted from 0",
             )
 
     @property
@@ -51,7 +54,8 @@ class Tubes:
         values = parts.permute(0, 1, 4, 6, 2, 5, 7, 3).flatten(1, 3)  # B, slots, rows, columns, t, h, w, C
         valid = torch.ones(values.shape[:2], dtype=torch.bool, device=video.device)
         importance = torch.ones(1, values.shape[1], device=video.device)
-        return values, Units(self._centres(clip, grid, video.device), valid, importance, grid)
+        place = clip_places(clip, grid, t, samples=self.places) if self.places else None
+        return values, Units(self._centres(clip, grid, video.device), valid, importance, grid, place=place)
 
     def join(self, values: Shaped[Tensor, "B N t h w C"], units: Units) -> Shaped[Tensor, "B T C H W"]:
         """Put tubes back into the video; the exact inverse of `cut`."""

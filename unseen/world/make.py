@@ -1,4 +1,4 @@
-"""Writes the embedded apron as a store: several logs at several sites, frames, classes, calibration and poses."""
+"""Writes the embedded apron as a store: logs at several sites, frames, classes, calibration, poses; depth if asked."""
 
 import datetime
 import os
@@ -22,6 +22,7 @@ from unseen.world.solids import CLASSES, SMALL_CLASSES
 CAMERA = "front"
 RATE_HZ = 5
 QUALITY = 92  # of the JPEG frames
+DEPTH_STEP_M = 1 / 256  # of depth labels, as KITTI stores them: 16 bit PNG, 0 where depth is not known
 _FIRST_DAY = datetime.date(2024, 3, 4)
 
 
@@ -34,9 +35,11 @@ def make_world(
     size: tuple[int, int] = (192, 256),
     seed: int = 0,
     workers: int | None = None,
+    depth: bool = False,
 ) -> Store:
     """Render `logs` drives of `frames` frames (H, W) = `size` and write them into a new store, or finish a started one.
 
+    With `depth` each frame has a label of kind "depth", true to half of DEPTH_STEP_M; see `depth_png`.
     Logs take turns between the sites. Every log is a pure function of (seed, its number, sites, frames, size): the
     number of worker processes (None: one per core) changes nothing, and a log that is already in the store stays.
     More logs may follow; UnseenError where any other argument differs from those of the logs that are there.
@@ -48,12 +51,12 @@ def make_world(
         )
     path = Path(store_path)
     if (path / "store.json").exists():
-        _refuse_another_world(Store.open(path), logs, _settings(sites, frames, size, seed))
+        _refuse_another_world(Store.open(path), logs, _settings(sites, frames, size, seed, depth))
     store = Store.open(path) if (path / "store.json").exists() else Store.create(path)
     store.set_classes("seg", CLASSES, small=SMALL_CLASSES)
     missing = [log for log in range(logs) if log_name(log, sites) not in store]
     workers = min(workers or os.cpu_count() or 1, len(missing))
-    settings = (repeat(path), missing, repeat(sites), repeat(frames), repeat(size), repeat(seed))
+    settings = (repeat(path), missing, repeat(sites), repeat(frames), repeat(size), repeat(seed), repeat(depth))
     if workers <= 1:
         list(map(write_log, *settings))
     else:
@@ -74,9 +77,10 @@ def log_name(log: int, sites: int) -> str:
     return f"site-{log % sites:02d}-log-{log:03d}"
 
 
-def _settings(sites: int, frames: int, size: tuple[int, int], seed: int) -> dict[str, Any]:
-    """What a log depends on beside its number; kept in its manifest."""
-    return {"sites": sites, "frames": frames, "size": list(size), "seed": seed}
+def _settings(sites: int, frames: int, size: tuple[int, int], seed: int, depth: bool) -> dict[str, Any]:
+    """What a log depends on beside its number; kept in its manifest. `depth` stands there only where it is true."""
+    settings = {"sites": sites, "frames": frames, "size": list(size), "seed": seed}
+    return settings | ({"depth": True} if depth else {})
 
 
 def _refuse_another_world(store: Store, logs: int, settings: dict[str, Any]) -> None:
@@ -85,8 +89,8 @@ def _refuse_another_world(store: Store, logs: int, settings: dict[str, Any]) -> 
     for manifest in map(store.manifest, store.log_ids()):
         if not manifest["source_uri"].startswith("world://"):
             continue
-        there = {name: manifest["ingest"].get(name) for name in settings}
-        differ = [f"{name} {there[name]}, not {value}" for name, value in settings.items() if there[name] != value]
+        pairs = {name: (manifest["ingest"].get(name), settings.get(name)) for name in (*settings, "depth")}
+        differ = [f"{name} {there}, not {asked}" for name, (there, asked) in pairs.items() if there != asked]
         if not differ and manifest["log_id"] not in wanted:
             differ = [f"more than {logs} logs"]
         if differ:
@@ -97,13 +101,15 @@ def _refuse_another_world(store: Store, logs: int, settings: dict[str, Any]) -> 
             )
 
 
-def write_log(path: Path, log: int, sites: int, frames: int, size: tuple[int, int], seed: int) -> str:
+def write_log(
+    path: Path, log: int, sites: int, frames: int, size: tuple[int, int], seed: int, depth: bool = False
+) -> str:
     """Render one log and write it."""
     apron = make_apron(make_site(seed, log % sites), seed, log // sites, size_px=size)
     renderer = Renderer(apron, seed, log)
     log_id = log_name(log, sites)
     start_ns = _start_ns(seed, log)
-    settings = _settings(sites, frames, size, seed)
+    settings = _settings(sites, frames, size, seed, depth)
     with Store.open(path).writer(
         log_id, source_uri=f"world://{seed}/{sites}/{size[0]}x{size[1]}/{log_id}", ingest=settings
     ) as writer:
@@ -111,7 +117,10 @@ def write_log(path: Path, log: int, sites: int, frames: int, size: tuple[int, in
         calib_id = _calibrate(writer, apron, start_ns)
         for number in range(frames):
             time_ns = number * 10**9 // RATE_HZ
-            _write_frame(writer, apron, renderer.frame(time_ns / 1e9), number, start_ns + time_ns, calib_id)
+            frame = renderer.frame(time_ns / 1e9)
+            frame_id = _write_frame(writer, apron, frame, number, start_ns + time_ns, calib_id)
+            if depth:
+                _write_label(writer, frame_id, "depth", depth_png(frame.depth_m), size, start_ns + time_ns)
     return log_id
 
 
@@ -162,7 +171,7 @@ def _calibrate(writer, apron: Apron, start_ns: int) -> str:
     )
 
 
-def _write_frame(writer, apron: Apron, frame: Frame, number: int, t_ns: int, calib_id: str) -> None:
+def _write_frame(writer, apron: Apron, frame: Frame, number: int, t_ns: int, calib_id: str) -> str:
     import simplejpeg
 
     pose_id = writer.pose(
@@ -180,10 +189,13 @@ def _write_frame(writer, apron: Apron, frame: Frame, number: int, t_ns: int, cal
         calib_id=calib_id,
         t_source="sensor",
     )
+    _write_label(writer, frame_id, "seg", png(frame.label), frame.label.shape, t_ns)
+    return frame_id
+
+
+def _write_label(writer, frame_id: str, kind: str, blob: bytes, shape: tuple[int, ...], t_ns: int) -> None:
     evidence = {"t_used_from_ns": t_ns, "t_used_to_ns": t_ns}
-    writer.label(
-        frame_id, "seg", png(frame.label), source="sim", encoding="png", shape=list(frame.label.shape), **evidence
-    )
+    writer.label(frame_id, kind, blob, source="sim", encoding="png", shape=list(shape), **evidence)
 
 
 def _columns(a_from_b: np.ndarray) -> dict[str, float]:
@@ -191,8 +203,13 @@ def _columns(a_from_b: np.ndarray) -> dict[str, float]:
     return dict(zip(names, (*a_from_b[:3, 3].tolist(), *pose.quaternion(a_from_b)), strict=True))
 
 
+def depth_png(depth_m: np.ndarray) -> bytes:
+    """Depths [H, W] in metres as a 16 bit PNG in steps of DEPTH_STEP_M; 65535 where nothing is nearer than 256 m."""
+    return png(np.rint(depth_m / DEPTH_STEP_M).clip(1, 65535).astype(np.uint16))
+
+
 def png(label: np.ndarray) -> bytes:
-    """Class ids [H, W] uint8 as a PNG."""
+    """Class ids [H, W] uint8 (or any uint16) as a PNG."""
     import io
 
     from PIL import Image

@@ -41,6 +41,7 @@ class Frame(NamedTuple):
 
     image: UInt8[np.ndarray, "H W 3"]
     label: UInt8[np.ndarray, "H W"]  # index in CLASSES
+    depth_m: Float[np.ndarray, "H W"]  # along the optical axis through each pixel's centre; inf in the sky
     site_from_ego: Float[np.ndarray, "4 4"]
 
 
@@ -71,7 +72,7 @@ class Renderer:
         colour, cls = self._shade(solids, field, Hits(*(part.ravel() for part in hits)), u, v, shadow)
         colour = self._smooth_edges(solids, field, hits, colour, shadow)
         image = self._expose(colour.reshape(height, width, 3), time_s)
-        return Frame(image, cls.reshape(height, width).astype(np.uint8), site_from_ego)
+        return Frame(image, cls.reshape(height, width).astype(np.uint8), hits.depth_m, site_from_ego)
 
     def _smooth_edges(self, solids, field, hits, colour, shadow) -> np.ndarray:
         edge = np.zeros(hits.solid.shape, dtype=bool)
