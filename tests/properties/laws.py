@@ -350,7 +350,6 @@ def samples_are_separate(target: Target, unit: Unit, clip: Clip) -> None:
     values, units = unit.cut(clip)
     together = target.make(values, units, clip)
     one = Clip(**{name: value[1:2] for name, value in clip.items()})
-    one.pop("region_px", None)
     alone = target.make(*unit.cut(one), one)
     torch.testing.assert_close(alone[0], together[1], rtol=1e-5, atol=1e-6)
 
