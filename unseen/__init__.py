@@ -19,6 +19,7 @@ from unseen.commands import (
     report,
     resume,
     split,
+    tokenize,
     world,
 )
 from unseen.errors import UnseenError
@@ -36,6 +37,7 @@ __all__ = [
     "report",
     "resume",
     "split",
+    "tokenize",
     "world",
 ]
 

@@ -190,7 +190,11 @@ def _item(hint: Any, container: type, index: int) -> Any:
 
 
 def _is_component(arm: Any) -> bool:
-    return isinstance(arm, type) and (dataclasses.is_dataclass(arm) or arm.__module__ not in ("builtins", "types"))
+    return (
+        arm is not Any
+        and isinstance(arm, type)
+        and (dataclasses.is_dataclass(arm) or arm.__module__ not in ("builtins", "types"))
+    )
 
 
 def _holds_node(value: Json) -> bool:

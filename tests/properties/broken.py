@@ -160,6 +160,56 @@ class KeepsToPixels(EgoTube):
 
 
 @dataclasses.dataclass(frozen=True)
+class OneWord:
+    """Hides a single word, whatever the ratio."""
+
+    ratio: float = 0.5
+
+    def __call__(self, units: Units, key: Tensor, metadata: Metadata) -> Mask:
+        target = (units.group == 0) & units.valid
+        return Mask(units.valid & ~target, target)
+
+
+@dataclasses.dataclass(frozen=True)
+class OvershootsByAWord:
+    """Adds words until the count is reached, the last one whole."""
+
+    ratio: float = 0.3
+
+    def __call__(self, units: Units, key: Tensor, metadata: Metadata) -> Mask:
+        wanted = counts(units.valid, self.ratio)[1]
+        first = (units.valid.cumsum(dim=1) <= wanted[:, None]) & units.valid
+        last = (units.group.expand(first.shape) * first).amax(dim=1)
+        target = (units.group <= last[:, None] + 1) & units.valid
+        return Mask(units.valid & ~target, target)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corrupts:
+    """Lets the model read half of the targets, as a random token; `wrongs` names what it does wrong."""
+
+    wrongs: str = ""
+
+    def __call__(self, values: Tensor, mask: Mask, key: Tensor) -> tuple[Tensor, Mask]:
+        score = uniform(key, values.shape[1])
+        if self.wrongs == "generator":
+            score = torch.rand(values.shape)
+        order = score.masked_fill(~mask.target, 2).argsort(dim=1).argsort(dim=1)
+        read = mask.target & (order < mask.target.sum(dim=1, keepdim=True) // 2)
+        if self.wrongs == "count":
+            read = mask.target & (score < 0.5)
+        drawn = (uniform(key ^ 1, values.shape[1]) * 90).long() + 5
+        if self.wrongs == "content":
+            drawn = values + 1
+        if self.wrongs == "mates":
+            drawn = drawn + values.sum()
+        changed = torch.where(read, drawn, values)
+        if self.wrongs == "visible":
+            changed = torch.where(mask.visible, changed + 1, changed)
+        return changed, mask._replace(visible=mask.visible | read)
+
+
+@dataclasses.dataclass(frozen=True)
 class SwapsAxes(Patches):
     """Its inverse puts columns where rows were."""
 

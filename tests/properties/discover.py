@@ -18,7 +18,7 @@ import unseen.masks
 import unseen.models
 import unseen.targets
 import unseen.units
-from unseen.contract import Clip, MaskPolicy, ModelSpec, Target, Unit
+from unseen.contract import Clip, Corruption, MaskPolicy, ModelSpec, Target, Unit, Units
 from unseen.errors import UnseenError
 from unseen.models import (
     ConvStem,
@@ -30,6 +30,7 @@ from unseen.models import (
     RotarySelfAttention,
     RotaryViT,
     SelfAttention,
+    TokenStem,
     ViT,
     WhitenedStem,
 )
@@ -53,6 +54,8 @@ class SmallBackbone:
 
 
 SMALL = ViT(width=8, depth=2, heads=2)
+VOCABULARY = 97
+WORDS = dataclasses.replace(SMALL, class_token=False, stem=TokenStem(vocabulary=VOCABULARY))
 SELF, CROSS = SelfAttention(width=8, depth=1, heads=2), CrossAttention(width=8, depth=2, heads=2)
 
 VARIANTS: dict[type, tuple[Any, ...]] = {
@@ -80,6 +83,23 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
     unseen.masks.Weighted: (unseen.masks.Weighted(), unseen.masks.Weighted(ratio=0.5, most=0.8, least=0.3)),
     unseen.units.Mosaic: (unseen.units.Mosaic(size=(4, 4)),),
     unseen.units.Tubes: (unseen.units.Tubes(size=(2, 8, 4)), unseen.units.Tubes(size=(1, 8, 8), frame_s=0.4, places=2)),
+    unseen.masks.WholeWord: (unseen.masks.WholeWord(), unseen.masks.WholeWord(ratio=0.4)),
+    unseen.masks.Span: (
+        unseen.masks.Span(),
+        unseen.masks.Span(ratio=0.5, mean_length=1.0),
+        unseen.masks.Span(ratio=0.3, words=True),
+    ),
+    unseen.masks.KeepOrReplace: (
+        unseen.masks.KeepOrReplace(vocabulary=VOCABULARY),
+        unseen.masks.KeepOrReplace(vocabulary=VOCABULARY, hide=0.2, keep=0.0, replace=0.8),
+    ),
+    unseen.masks.Noise: (
+        unseen.masks.Noise(),
+        unseen.masks.Noise(amount=1.0),
+        unseen.masks.Noise(kind="gaussian"),
+        unseen.masks.Noise(kind="salt_pepper", amount=0.3),
+    ),
+    unseen.targets.TokenIds: (unseen.targets.TokenIds(vocabulary=VOCABULARY),),
     unseen.units.Patches: (unseen.units.Patches(size=(4, 4)), unseen.units.Patches(size=(4, 2))),
     unseen.targets.Pixels: tuple(
         unseen.targets.Pixels(normalise=rule, error=error)
@@ -102,17 +122,25 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
         MaskedAutoencoder(
             encoder=RotaryViT(width=8, depth=2, heads=2), predictor=RotarySelfAttention(width=8, depth=1, heads=2)
         ),
+        MaskedAutoencoder(encoder=WORDS, predictor=SELF),
     ),
     InPlace: (
         InPlace(encoder=dataclasses.replace(SMALL, relative=Relative(grid=(3, 2)), layer_scale=0.5)),
         InPlace(encoder=RotaryViT(width=8, depth=2, heads=2)),
         InPlace(backbone=SmallBackbone()),
+        InPlace(encoder=WORDS),
     ),
 }
 
 
 def policies() -> list[MaskPolicy]:
-    return [policy for policy in members(unseen.masks, MaskPolicy) if getattr(policy, "hides", True)]
+    """Those that hide something."""
+    found = members(unseen.masks, MaskPolicy, others=(Corruption,))
+    return [policy for policy in found if getattr(policy, "hides", True)]
+
+
+def corruptions() -> list[Corruption]:
+    return list(members(unseen.masks, Corruption, others=(MaskPolicy,)))
 
 
 def units() -> list[Unit]:
@@ -187,7 +215,7 @@ def name_of(member: Any) -> str:
 
 
 def clip(batch: int = 3, channels: int = 3, height: int = 16, width: int = 24, seed: int = 0) -> Clip:
-    """Images with structure, of two cameras of which some are missing, and videos of them that move a little.
+    """Images with structure, of two cameras of which some are missing, videos of them that move a little, tokens.
 
     Sizes are pairwise different, so that no swapped axis passes by luck.
     """
@@ -201,8 +229,27 @@ def clip(batch: int = 3, channels: int = 3, height: int = 16, width: int = 24, s
     video = torch.stack([image.roll(step, dims=3) for step in range(4)], dim=1)
     times = torch.tensor([0.0, 0.21, 0.39, 0.6]) * torch.linspace(1, 1.1, batch)[:, None]
     there = (torch.arange(batch)[:, None] + torch.arange(2)) % 3 < 2  # the second of the second sample is missing
-    known = {"frame_time_s": times, "camera_there": there}
+    known = {"frame_time_s": times, "camera_there": there, **tokens(batch, generator)}
     return Clip(image=image, video=video, region_px=region, sample_id=ids, **known)
+
+
+def tokens(batch: int, generator: torch.Generator, length: int = 26) -> dict[str, Tensor]:
+    """Words of one to three pieces between separators, rows of different length, padding at their ends."""
+    token = torch.randint(5, VOCABULARY, (batch, length), generator=generator)
+    starts = torch.rand(batch, length, generator=generator) < 0.6
+    group = (starts.cumsum(dim=1) - 1).clamp(min=0)
+    place, end = torch.arange(length), length - 1 - 2 * torch.arange(batch)[:, None] % 7
+    separator = (place == 0) | (place == end) | (place == 11)
+    token = token.masked_fill(separator, 3).masked_fill(place > end, -1)
+    return {"token": token, "token_group": group.masked_fill(separator | (place > end), -1)}
+
+
+def sequence(units: Units) -> Units:
+    """The same number of units in a row, with words of one to four pieces."""
+    n_units = units.valid.shape[1]
+    length = torch.tensor([1, 2, 1, 3, 1, 1, 4]).repeat(n_units)
+    group = torch.arange(len(length)).repeat_interleave(length)[None, :n_units]
+    return units._replace(centre=torch.arange(n_units)[None, :, None] + 0.5, grid=None, group=group, place=None)
 
 
 def objective(unit: Unit, mask: MaskPolicy, target: Target, **settings) -> Objective:
@@ -213,8 +260,18 @@ def objective(unit: Unit, mask: MaskPolicy, target: Target, **settings) -> Objec
 
 def fits(model: ModelSpec, unit: Unit) -> bool:
     """Whether the model takes such units; one that does not must say so in one line."""
-    goal = objective(unit, unseen.masks.Random(), unseen.targets.Pixels())
+    goal = objective(unit, unseen.masks.Random(), first_target(repr(unit), lambda: unit))
     return works(lambda: model.build(goal.shapes(goal.batch(clip(), key_of(3)))))
+
+
+_first: dict[str, Target] = {}
+
+
+def first_target(name: str, unit: Callable[[], Unit]) -> Target:
+    """The first target that takes such units; found once for each unit."""
+    if name not in _first:
+        _first[name] = next(target for target in targets() if suits(unit(), unseen.masks.Random(), target))
+    return _first[name]
 
 
 def suits(unit: Unit, mask: MaskPolicy, target: Target) -> bool:

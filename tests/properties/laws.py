@@ -5,11 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from unseen.contract import Clip, Mask, MaskedBatch, MaskedModel, MaskPolicy, Target, Unit, Units, check
-from unseen.systems.objective import VISIBLE, Objective, predict, unit_weights
+from unseen.contract import Clip, Corruption, Mask, MaskedBatch, MaskedModel, MaskPolicy, Target, Unit, Units, check
+from unseen.masks import WholeWord
+from unseen.masks.choose import counts
+from unseen.systems.objective import Objective, predict, unit_weights
 from unseen.systems.place_audit import leak_share, slot_counts
 
-from .discover import key_of
+from .discover import key_of, sequence
 
 Forward = Callable[[MaskedModel, MaskedBatch], dict[str, Tensor]]
 
@@ -18,20 +20,40 @@ Forward = Callable[[MaskedModel, MaskedBatch], dict[str, Tensor]]
 
 
 def grid_units(batch: int, rows: int, columns: int, valid: Tensor | None = None, slots: int | None = None) -> Units:
-    """Units of an image, or with `slots` of a clip: four slots a second, places in units, importance 1, 2 and 5.
+    """Units of an image, with `slots` of a clip (four a second), with 0 slots a row of pieces of words.
 
-    They show the corners of squares of a slope in the world, which slides half a unit sideways from slot to slot.
+    Places in units, importance 1, 2 and 5. Those of images and clips show the corners of squares of a slope in the
+    world, which slides half a unit sideways from slot to slot.
     """
     sides = [torch.arange(side) + 0.5 for side in (rows, columns)]
-    centre = torch.cartesian_prod(*sides) if slots is None else torch.cartesian_prod(torch.arange(slots) / 4, *sides)
+    centre = torch.cartesian_prod(*sides) if not slots else torch.cartesian_prod(torch.arange(slots) / 4, *sides)
     n_units = len(centre)
     existing = torch.ones(batch, n_units, dtype=torch.bool) if valid is None else valid
     importance = torch.tensor([1.0, 1, 2, 1, 1, 5, 1]).repeat(n_units)[None, :n_units]
-    grid = (rows, columns) if slots is None else (slots, rows, columns)
+    grid = (rows, columns) if not slots else (slots, rows, columns)
     corner = centre[:, None, -2:] + 0.9 * (torch.cartesian_prod(*[torch.arange(2.0)] * 2) - 0.5)
-    slide = (0.0 if slots is None else 2 * centre[:, :1]) + corner[..., 1]
+    slide = (2 * centre[:, :1] if slots else 0.0) + corner[..., 1]
     place = torch.stack([30 - corner[..., 0], slide - columns / 2, -corner[..., 0]], dim=-1)
-    return Units(centre[None], existing, importance, grid, None, place[None])
+    units = Units(centre[None], existing, importance, grid, None, place[None])
+    return sequence(units) if slots == 0 else units
+
+
+def hides_whole_words(policy: MaskPolicy, units: Units, key: Tensor) -> None:
+    """No word is split; never more than round(n * ratio) pieces, but one word at least; no further word would fit."""
+    mask = disjoint_and_existing(policy, units, key)
+    wanted = counts(units.valid, policy.ratio)[1]
+    for row, group in enumerate(units.group.expand(units.valid.shape)):
+        words = [((group == word) & units.valid[row]) for word in group[units.valid[row]].unique()]
+        size = [int(word.sum()) for word in words]
+        hidden = [bool((mask.target[row] & word).any()) for word in words]
+        n_hidden = int(mask.target[row].sum())
+        if len(words) < 2:
+            continue
+        assert all((mask.target[row] & word).sum() in (0, word.sum()) for word in words), "a word is split"
+        assert n_hidden >= 1 and int(mask.visible[row].sum()) == sum(size) - n_hidden
+        assert n_hidden <= int(wanted[row]) or n_hidden == min(size), f"{n_hidden} of {int(wanted[row])} are hidden"
+        left = int(wanted[row]) - n_hidden
+        assert all(seen or length > left for seen, length in zip(hidden, size, strict=True)), "a word would still fit"
 
 
 def some_valid(batch: int, n_units: int, seed: int = 0) -> Tensor:
@@ -56,6 +78,8 @@ def exact_counts(policy: MaskPolicy, units: Units, key: Tensor) -> None:
     A policy with a `context` shows that share and leaves guard; one of `whole_tubes` rounds to whole tubes; one that is
     not `drawn` counts what lies before and after a time, which has tests of its own.
     """
+    if getattr(policy, "words", isinstance(policy, WholeWord)):
+        return hides_whole_words(policy, units, key)
     mask = disjoint_and_existing(policy, units, key)
     slots = units.grid[0] if getattr(policy, "whole_tubes", False) and len(units.grid) == 3 else 1
     stride, context = getattr(policy, "stride", None), getattr(policy, "context", None)
@@ -166,19 +190,80 @@ def places_stay_hidden(policy: MaskPolicy, n_slots: int = 6, rows: int = 16, col
         assert leak <= 0.01, f"{leak:.3f} of what is hidden is seen in another slot"
 
 
+# --- corruptions
+
+
+def exact_shares(corruption: Corruption, values: Tensor, mask: Mask, key: Tensor) -> None:
+    """How many targets are read follows their number alone; all else stays as the policy left it."""
+    changed, new = corruption(values, mask, key)
+    assert changed.shape == values.shape and changed.dtype == values.dtype
+    assert torch.equal(new.target, mask.target), "a corruption moves targets"
+    read = new.visible & new.target
+    assert torch.equal(new.visible, mask.visible | read), "a unit that is no target changes its visibility"
+    assert torch.equal(changed[mask.visible], values[mask.visible]), "the content of a visible unit changes"
+    seen: dict[int, int] = {}
+    for row in range(len(key)):
+        n, counted = int(mask.target[row].sum()), int(read[row].sum())
+        assert seen.setdefault(n, counted) == counted, f"of {n} targets {counted} and {seen[n]} are read"
+
+
+def corrupts_by_the_key(corruption: Corruption, values: Tensor, mask: Mask, key: Tensor) -> None:
+    state = torch.random.get_rng_state()
+    first, second, other = (
+        corruption(values, mask, key),
+        corruption(values, mask, key),
+        corruption(values, mask, key + 1),
+    )
+    assert torch.equal(torch.random.get_rng_state(), state), "the global generator moved"
+    assert same_reading(first, second).all(), "same key, other content"
+    assert not same_reading(first, other).all() or not (first[1].visible & mask.target).any() or constant(first, mask)
+
+
+def corrupts_rows_alone(corruption: Corruption, values: Tensor, mask: Mask, key: Tensor) -> None:
+    together = corruption(values, mask, key)
+    for row in range(len(key)):
+        part = slice(row, row + 1)
+        alone = corruption(values[part], Mask(mask.visible[part], mask.target[part]), key[part])
+        given = together[0][part], Mask(together[1].visible[part], together[1].target[part])
+        assert same_reading(alone, given).all(), "batch mates change what is read"
+
+
+def hidden_content_is_kept_as_declared(corruption: Corruption, values: Tensor, mask: Mask, key: Tensor) -> None:
+    """Other content in the targets: what the model reads stays, but for the share that the corruption says it keeps."""
+    target = mask.target.view(*mask.target.shape, *[1] * (values.ndim - 2))
+    other = torch.where(target, values + 7, values)
+    moved = ~same_reading(corruption(values, mask, key), corruption(other, mask, key))
+    declared = getattr(corruption, "kept", 0.0)
+    allowed = (mask.target.sum(dim=1) * declared).round()
+    assert (moved.sum(dim=1) <= allowed).all(), f"{moved.sum(dim=1).tolist()} targets are told of {allowed.tolist()}"
+
+
+def same_reading(one: tuple[Tensor, Mask], other: tuple[Tensor, Mask]) -> Tensor:
+    """[B, N]: the units of which the model reads the same, or nothing, both times."""
+    equal = (one[0] == other[0]).flatten(2).all(dim=2) if one[0].ndim > 2 else one[0] == other[0]
+    return (one[1].visible == other[1].visible) & (equal | ~one[1].visible)
+
+
+def constant(reading: tuple[Tensor, Mask], mask: Mask) -> bool:
+    """Whether all that is read of the targets is one and the same value: nothing random is left."""
+    read = reading[0][reading[1].visible & mask.target]
+    return bool((read == read.flatten()[0]).all())
+
+
 # --- units
 
 
+def content_name(unit: Unit, clip: Clip) -> str:
+    """Which entry of a clip the unit cuts: what `join` gives back."""
+    joined = unit.join(*unit.cut(clip))
+    for name, value in clip.items():
+        if isinstance(value, Tensor) and value.dtype == joined.dtype and torch.equal(value, joined):
+            return name
+    raise AssertionError("join(cut(x)) differs from x")
+
+
 def cuts_without_loss(unit: Unit, clip: Clip) -> None:
-    values, units = unit.cut(clip)
-    joined = unit.join(values, units)
-    content = clip[field_of(joined)]
-    assert joined.dtype == content.dtype and torch.equal(joined, content), "join(cut(x)) differs from x"
-
-
-def field_of(content: Tensor) -> str:
-    """What of a clip such content is."""
-    return {4: "image", 5: "video"}[content.ndim]
+    content_name(unit, clip)
 
 
 def centres_are_where_the_pixels_are(unit: Unit, height: int, width: int) -> None:
@@ -201,7 +286,9 @@ def describes_its_units(unit: Unit, clip: Clip) -> None:
     values, units = unit.cut(clip)
     batch, n_units = values.shape[:2]
     assert units.valid.shape == (batch, n_units) and units.valid.dtype == torch.bool
-    assert units.importance.shape in {(batch, n_units), (1, n_units)} and (units.importance > 0).all()
+    assert units.importance.shape in {(batch, n_units), (1, n_units)} and (units.importance >= 0).all()
+    assert ((units.importance > 0) & units.valid).sum(dim=1).min() >= 2
+    assert units.group is None or units.group.shape in {(batch, n_units), (1, n_units)}
     assert units.centre.shape[0] in {batch, 1} and units.centre.shape[1] == n_units
     assert units.centre.shape[2] == len(unit.spacing) and torch.isfinite(units.centre).all()
     assert units.grid is None or torch.tensor(units.grid).prod() == n_units
@@ -209,7 +296,9 @@ def describes_its_units(unit: Unit, clip: Clip) -> None:
 
 def centres_are_free_of_content(unit: Unit, clip: Clip) -> None:
     first = unit.cut(clip)[1]
-    second = unit.cut(Clip(**{**clip, "image": clip["image"].flip(2), "video": clip["video"].flip(3)}))[1]
+    other = torch.where(clip["token"] < 5, clip["token"], 5 + clip["token"] * 3 % 80)
+    changed = {"image": clip["image"].flip(2), "video": clip["video"].flip(3), "token": other}
+    second = unit.cut(Clip(**{**clip, **changed}))[1]
     for name in ("centre", "valid", "importance"):
         assert torch.equal(getattr(first, name), getattr(second, name)), f"{name} depends on content"
 
@@ -221,17 +310,27 @@ def zero_at_the_truth(target: Target, values: Tensor, units: Units, clip: Clip) 
     truth = target.make(values, units, clip)
     assert truth.shape[:2] == values.shape[:2] and torch.isfinite(truth).all()
     assert not truth.requires_grad
-    loss = target.loss(truth, truth)
+    loss = target.loss(certain(target, truth), truth)
     assert loss.shape == truth.shape[:2], f"the loss is {tuple(loss.shape)}, not one number per unit"
     assert (loss == 0).all(), "the truth has a loss"
-    assert (target.loss(truth + 1, truth) > 0).all(), "an error has none"
+    assert (target.loss(certain(target, truth + 1), truth) > 0).all(), "an error has none"
+
+
+def certain(target: Target, truth: Tensor) -> Tensor:
+    """The prediction that says just this: the numbers themselves, or for class ids all weight on one class."""
+    if truth.is_floating_point():
+        return truth
+    (classes,) = target.prediction(truth)
+    return 1e4 * torch.nn.functional.one_hot(truth % classes, classes).float()
 
 
 def scores_each_unit_alone(target: Target, values: Tensor, units: Units, clip: Clip) -> None:
     """The loss of one unit has a gradient at its own prediction and at no other's."""
     truth = target.make(values, units, clip)
-    prediction = torch.full_like(truth, 0.37, requires_grad=True)
+    shape = target.prediction(truth) or truth.shape[2:]
+    prediction = torch.full((*truth.shape[:2], *shape), 0.37, requires_grad=True)
     target.loss(prediction, truth)[1, 2].backward()
+    assert prediction.grad is not None
     gradient = prediction.grad.flatten(2).abs().sum(dim=2)
     assert gradient[1, 2] > 0, "the unit itself has no gradient"
     gradient[1, 2] = 0
@@ -259,30 +358,33 @@ def samples_are_separate(target: Target, unit: Unit, clip: Clip) -> None:
 
 
 def checked(objective: Objective, clip: Clip, key: Tensor) -> MaskedBatch:
-    on_visible = frozenset(name for name in objective.weights() if name.endswith(VISIBLE))
-    return check(objective.batch(clip, key), on_visible)
+    return check(objective.batch(clip, key), objective.read_and_scored)
 
 
 @torch.no_grad()
 def hidden_input_cannot_matter(
     objective: Objective, model: MaskedModel, batch: MaskedBatch, forward: Forward = predict
 ) -> None:
-    """With every hidden input replaced by NaN, prediction and loss stay bit-identical."""
+    """With every hidden input replaced by NaN (or by no id at all), prediction and loss stay bit-identical."""
     hidden = ~batch.visible_mask.view(*batch.visible_mask.shape, *[1] * (batch.input.ndim - 2))
-    poisoned = batch._replace(input=batch.input.clone().masked_fill_(hidden, torch.nan))  # in the same layout
+    poison = torch.nan if batch.input.is_floating_point() else -(2**40)
+    poisoned = batch._replace(input=batch.input.clone().masked_fill_(hidden, poison))  # in the same layout
     before, after = forward(model, batch), forward(model, poisoned)
     losses = objective.losses(before, batch), objective.losses(after, poisoned)
     assert before.keys() == after.keys() == batch.target.keys()
     for name in before:
         n_units = int(batch.target_mask[name].sum(dim=1).max())
-        assert before[name].shape == (len(batch.input), n_units, *batch.target[name].shape[2:])
+        shape = objective.target(name).prediction(batch.target[name])
+        assert before[name].shape == (len(batch.input), n_units, *(before[name].shape[2:] if shape is None else shape))
         assert torch.isfinite(before[name]).all(), f"{name}: the prediction is not finite"
         assert torch.equal(before[name], after[name]), f"{name}: a hidden input reached the prediction"
         assert torch.equal(losses[0][name], losses[1][name]), f"{name}: a hidden input reached the loss"
 
 
 def hidden_gradient_is_zero(model: MaskedModel, batch: MaskedBatch, forward: Forward = predict) -> None:
-    """The derivative of the prediction by a hidden value is exactly zero, and by visible ones it is not."""
+    """The derivative of the prediction by a hidden value is exactly zero, by visible ones it is not; ids have none."""
+    if not batch.input.is_floating_point():
+        return
     values = batch.input.clone().requires_grad_()
     prediction = forward(model, batch._replace(input=values))
     mix = sum((value * torch.linspace(-1, 2, value.numel()).view_as(value)).sum() for value in prediction.values())
@@ -300,7 +402,7 @@ def hidden_content_cannot_matter(
     batch = checked(objective, clip, key)
     hidden = ~batch.visible_mask.view(*batch.visible_mask.shape, *[1] * (values.ndim - 2))
     other = objective.unit.join(torch.where(hidden, 77, values), units)
-    changed = checked(objective, Clip(**{**clip, field_of(other): other}), key)
+    changed = checked(objective, Clip(**{**clip, content_name(objective.unit, clip): other}), key)
     assert torch.equal(batch.visible_mask, changed.visible_mask), "the mask depends on content"
     assert torch.equal(batch.metadata["centre"], changed.metadata["centre"]), "centres depend on hidden content"
     for one, other in zip(handed_over(forward, batch), handed_over(forward, changed), strict=True):
@@ -348,7 +450,7 @@ def batch_mates_cannot_matter(objective: Objective, model: MaskedModel, clip: Cl
             pairs = (prediction, all_predictions), (losses, all_losses), (weights, all_weights)
             for one, several in pairs:
                 torch.testing.assert_close(one[name][0], several[name][row, :n_units], rtol=1e-5, atol=1e-5)
-            assert (all_losses[name][row, n_units:] == 0).all(), f"{name}: padding has a loss"
+            assert torch.isfinite(all_losses[name][row, n_units:]).all(), f"{name}: padding has no finite loss"
             assert (all_weights[name][row, n_units:] == 0).all(), f"{name}: padding counts"
 
 

@@ -5,24 +5,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unseen.masks import Random
+
 from . import broken, laws
 from .discover import key_of, name_of, policies, works
 
 every_policy = pytest.mark.parametrize("policy", policies(), ids=name_of)
-on_both = pytest.mark.parametrize("slots", [None, 6], ids=["image", "clip"])
+on_each = pytest.mark.parametrize("slots", [None, 6, 0], ids=["image", "clip", "row"])
 B, ROWS, COLUMNS = 3, 5, 7
 
 
 def skip_unless_taken(policy, slots) -> None:
-    """A policy may need one kind of grid, but then it says so in one line; none may refuse both."""
-    taken = [works(lambda kind=kind: policy(laws.grid_units(1, 3, 4, slots=kind), key_of(1), {})) for kind in (None, 6)]
-    assert any(taken), "the policy takes units neither of images nor of clips"
-    if not taken[slots is not None]:
+    """A policy may need one kind of grid, but then it says so in one line; none may refuse all."""
+    kinds = (None, 6, 0)
+    taken = [works(lambda kind=kind: policy(laws.grid_units(1, 3, 4, slots=kind), key_of(1), {})) for kind in kinds]
+    assert any(taken), "the policy takes units neither of images nor of clips nor of text"
+    if not taken[kinds.index(slots)]:
         pytest.skip("not for this grid")
 
 
 @every_policy
-@on_both
+@on_each
 @given(rows=st.integers(1, 9), columns=st.integers(2, 11), seed=st.integers(0, 2**40))
 def test_counts_are_exact(policy, slots, rows, columns, seed):
     skip_unless_taken(policy, slots)
@@ -32,7 +35,7 @@ def test_counts_are_exact(policy, slots, rows, columns, seed):
 
 
 @every_policy
-@on_both
+@on_each
 def test_samples_with_hardly_any_unit_are_left_in_peace(policy, slots):
     skip_unless_taken(policy, slots)
     valid = torch.zeros(3, ROWS * COLUMNS * (slots or 1), dtype=torch.bool)
@@ -43,14 +46,14 @@ def test_samples_with_hardly_any_unit_are_left_in_peace(policy, slots):
 
 
 @every_policy
-@on_both
+@on_each
 def test_same_key_same_mask(policy, slots):
     skip_unless_taken(policy, slots)
     laws.pure_function_of_the_key(policy, laws.grid_units(8, ROWS, COLUMNS, slots=slots), key_of(8))
 
 
 @every_policy
-@on_both
+@on_each
 def test_rows_are_independent(policy, slots):
     skip_unless_taken(policy, slots)
     ragged = laws.some_valid(B, ROWS * COLUMNS * (slots or 1))
@@ -59,14 +62,14 @@ def test_rows_are_independent(policy, slots):
 
 
 @every_policy
-@on_both
+@on_each
 def test_padding_keeps_the_counts(policy, slots):
     skip_unless_taken(policy, slots)
     laws.padding_keeps_the_counts(policy, ROWS, COLUMNS, key_of(B), slots)
 
 
 @every_policy
-@on_both
+@on_each
 def test_coverage_is_even(policy, slots):
     """A policy that means to favour some units says so with a class attribute `even_coverage = False`."""
     skip_unless_taken(policy, slots)
@@ -75,7 +78,7 @@ def test_coverage_is_even(policy, slots):
 
 
 @every_policy
-@on_both
+@on_each
 def test_inclusion_probabilities_are_kept(policy, slots):
     skip_unless_taken(policy, slots)
     laws.inclusion_is_what_happens(policy, laws.grid_units(3000, ROWS, COLUMNS, slots=slots))
@@ -101,6 +104,7 @@ def test_each_law_can_fail():
     units, key = laws.grid_units(8, ROWS, COLUMNS), key_of(8)
     ragged = laws.grid_units(8, ROWS, COLUMNS, laws.some_valid(8, ROWS * COLUMNS))
     many, clip = laws.grid_units(3000, ROWS, COLUMNS), laws.grid_units(8, ROWS, COLUMNS, slots=6)
+    row = laws.grid_units(8, ROWS, COLUMNS, slots=0)
     for law, member, arguments in (
         (laws.exact_counts, broken.Truncates(), (laws.grid_units(8, 4, 5), key)),
         (laws.exact_counts, broken.Bernoulli(), (units, key)),
@@ -116,6 +120,9 @@ def test_each_law_can_fail():
         (laws.slots_are_alike, broken.CountsByTheClip(), (clip, key)),
         (laws.places_stay_hidden, broken.NoGuard(), ()),
         (laws.places_stay_hidden, broken.KeepsToPixels(), ()),
+        (laws.hides_whole_words, Random(ratio=0.3), (row, key)),
+        (laws.hides_whole_words, broken.OneWord(), (row, key)),
+        (laws.hides_whole_words, broken.OvershootsByAWord(), (row, key)),
     ):
         with pytest.raises(AssertionError):
             law(member, *arguments)

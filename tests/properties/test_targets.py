@@ -6,11 +6,11 @@ import torch
 from unseen.contract import Clip
 from unseen.masks import Random
 from unseen.models import MaskedAutoencoder, SelfAttention, ViT
-from unseen.units import Fixed, Patches
+from unseen.units import Fixed, Patches, Tokens
 from unseen.units.normalise import apply
 
 from . import broken, laws
-from .discover import clip, key_of, name_of, objective, targets
+from .discover import clip, key_of, name_of, objective, suits, targets
 
 SMALL = MaskedAutoencoder(encoder=ViT(width=8, depth=2, heads=2), predictor=SelfAttention(width=8, depth=1, heads=2))
 
@@ -27,8 +27,10 @@ def ready(target):
 every_target = pytest.mark.parametrize("target", [ready(target) for target in targets()], ids=name_of)
 
 
-def material():
-    """Values, units and clip; one patch is constant, one channel of another is."""
+def material(target=None):
+    """Values, units and clip, of patches or of tokens; one patch is constant, one channel of another is."""
+    if target is not None and not suits(Patches(size=(4, 4)), Random(), target):
+        return *Tokens().cut(clip()), clip()
     normalised = apply(Fixed(), clip())
     normalised["image"][0, :, :4, :4] = 0.3
     normalised["image"][1, 2, 4:8, 4:8] = -1.2
@@ -37,29 +39,30 @@ def material():
 
 @every_target
 def test_the_truth_has_no_loss_flat_patches_included(target):
-    laws.zero_at_the_truth(target, *material())
+    laws.zero_at_the_truth(target, *material(target))
 
 
 @every_target
 def test_each_unit_is_scored_alone(target):
-    laws.scores_each_unit_alone(target, *material())
+    laws.scores_each_unit_alone(target, *material(target))
 
 
 @every_target
 def test_weights_are_sane(target):
-    laws.weighs_sanely(target, *material())
+    laws.weighs_sanely(target, *material(target))
 
 
 @every_target
 def test_samples_are_separate(target):
-    laws.samples_are_separate(target, Patches(size=(4, 4)), material()[2])
+    unit = Patches(size=(4, 4)) if suits(Patches(size=(4, 4)), Random(), target) else Tokens()
+    laws.samples_are_separate(target, unit, material(target)[2])
 
 
 @every_target
 def test_a_prediction_of_another_shape_is_refused(target):
-    truth = target.make(*material())
+    truth = target.make(*material(target))
     with pytest.raises(Exception, match=r"prediction|shape|type"):
-        target.loss(truth[:, :, :1], truth)
+        target.loss(laws.certain(target, truth)[:, :, :1], truth)
 
 
 @every_target

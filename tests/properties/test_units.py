@@ -6,12 +6,20 @@ import torch
 from unseen.contract import Clip
 
 from . import broken, laws
-from .discover import clip, name_of, units
+from .discover import clip, name_of, units, works
 
 every_unit = pytest.mark.parametrize("unit", units(), ids=name_of)
+of_images = pytest.mark.parametrize(
+    "unit", [unit for unit in units() if works(lambda unit=unit: unit.cut(Clip(image=clip()["image"])))], ids=name_of
+)
 
 
 @every_unit
+def test_cutting_loses_nothing(unit):
+    laws.cuts_without_loss(unit, clip())
+
+
+@of_images
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
 def test_join_is_the_exact_inverse(unit, channels, dtype):
@@ -20,7 +28,7 @@ def test_join_is_the_exact_inverse(unit, channels, dtype):
     laws.cuts_without_loss(unit, Clip(image=video[:, 0].contiguous(), video=video))
 
 
-@every_unit
+@of_images
 def test_centres_are_where_the_pixels_are(unit):
     laws.centres_are_where_the_pixels_are(unit, 16, 24)
 

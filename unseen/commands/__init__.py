@@ -6,7 +6,7 @@ Nothing heavy is imported here; each function brings in what it needs once its c
 from unseen.commands.preflight import Result as Result
 from unseen.commands.runs import demo, embed, evaluate, export, masks, pretrain, report, resume
 from unseen.commands.runs import load_encoder as load_encoder  # for Python only: it returns a module
-from unseen.commands.stores import ingest, inspect, split, world
+from unseen.commands.stores import ingest, inspect, split, tokenize, world
 
 __all__ = [
     "demo",
@@ -20,5 +20,6 @@ __all__ = [
     "report",
     "resume",
     "split",
+    "tokenize",
     "world",
 ]

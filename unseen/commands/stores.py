@@ -1,10 +1,13 @@
 """Commands that make a store, look into it and split it."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from unseen.commands.preflight import Result, check_store, say
+from unseen.errors import UnseenError
 
 
 def world(
@@ -41,7 +44,7 @@ def world(
 
 
 def ingest(
-    format: Literal["folder"],
+    format: Literal["folder", "text"],
     src: Path,
     store: Path,
     /,
@@ -63,11 +66,18 @@ def ingest(
     modality: str = "camera",
     workers: int = 1,
     strict: bool = False,
+    text: str | None = None,
+    group: tuple[str, ...] = (),
+    link: tuple[str, ...] = (),
+    label: str | None = None,
+    redacted: str | None = None,
 ) -> Result:
     """Copy recordings into a store, log by log; what cannot be read is named and counted.
 
     Args:
-        format: how the source is laid out; `folder`: each folder, zip and video below `src` is a log.
+        format: how the source is laid out; `folder`: each folder, zip and video below `src` is a log; `text`: tables
+            (csv, jsonl, parquet) with a column of passages, and plain files. Of `text`: columns, strict and the last
+            five options.
         src: the source.
         store: the store to create or to add to.
         pattern: regular expression over paths with (?P<log_id>...) and (?P<seq>...), where folders do not tell the log.
@@ -87,12 +97,19 @@ def ingest(
         modality: camera or thermal.
         workers: processes.
         strict: refuse a source with unreadable files instead of skipping them.
+        text: the column of the passages.
+        group: columns that name what must not be divided (report, case, month): the log; date:6 is its first 6 letters.
+        link: columns whose values tie logs together, such as an incident with several reports: for `split --by`.
+        label: the column of a class.
+        redacted: the column that says that a passage was withheld.
     """
-    from unseen.data.ingest.folder import ingest_folder
-
     options = {name: value for name, value in locals().items() if name not in ("format", "src", "store")}
-    options.pop("ingest_folder")
-    done = ingest_folder(Path(src), Path(store), **options)
+    from unseen.data.ingest.folder import ingest_folder
+    from unseen.data.ingest.text import ingest_text
+
+    readers: dict[str, Callable[..., Any]] = {"folder": ingest_folder, "text": ingest_text}
+    reader = readers[format]
+    done = reader(Path(src), Path(store), **_understood(format, reader, options))
     for warning in done.warnings:
         say(warning)
     skipped = sum(done.skipped_by_reason.values())
@@ -163,3 +180,48 @@ def split(
         say(warning)
     say(", ".join(f"{role}: {len(made.logs(role))} logs" for role in ("train", "probe", "test")))
     return asdict(made)
+
+
+def tokenize(
+    store: Path,
+    /,
+    *,
+    split: str | None = None,
+    out: Path | None = None,
+    kind: Literal["wordpiece", "bpe"] = "wordpiece",
+    vocabulary: int = 8192,
+    case: Literal["lower", "keep"] = "lower",
+) -> Result:
+    """Train a tokenizer on the `train` logs of a split; the same passages give the same file.
+
+    Args:
+        store: a store of text.
+        split: name of a split of the store; without one all logs are used, and nothing is held out.
+        out: the file; by default tokenizer.json in the store, where recipes look for it.
+        kind: wordpiece as BERT has it, or byte-level bpe.
+        vocabulary: tokens at most.
+        case: lower gives STALLED and stalled one token; keep keeps them apart.
+    """
+    store = Path(store)
+    check_store(store, split)
+    path = Path(out) if out else store / "tokenizer.json"
+    if path.exists():
+        raise UnseenError(f"{path} exists", "runs depend on it", "name another file with --out")
+    from unseen.data.store import Store
+    from unseen.data.tokenizer import train_tokenizer
+    from unseen.recipes.run import training_logs
+
+    logs, _ = training_logs(Store.open(store), split)
+    made = train_tokenizer(Store.open(store), logs, path, kind=kind, vocabulary=vocabulary, case=case)
+    say(f"{made['vocabulary']} tokens from {made['passages']} passages of {len(logs)} logs in {path}")
+    return {"tokenizer": str(path), **made}
+
+
+def _understood(format: str, reader: Callable[..., Any], options: Result) -> Result:
+    """The options that a format knows; UnseenError for one that was given and means nothing to it."""
+    known = signature(reader).parameters
+    usual = {name: one.default for name, one in signature(ingest).parameters.items()}
+    for name, value in options.items():
+        if name not in known and value != usual[name]:
+            raise UnseenError(f"--{name.replace('_', '-')} with the format {format}", "it means nothing there")
+    return {name: value for name, value in options.items() if name in known}

@@ -1,6 +1,7 @@
 """What every kind of data does for the loop and for a user: logs become samples, raw content becomes a clip."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -42,4 +43,21 @@ class View(Protocol):
 
     def present(self, raw: Any) -> Clip:
         """What a user hands to a loaded encoder, as a clip, nothing random. UnseenError for what cannot be read."""
+        ...
+
+
+@runtime_checkable
+class WithFile(View, Protocol):
+    """A view that reads a file of its own (a tokenizer), which has to go where its encoder goes."""
+
+    def found(self, folder: Path) -> "WithFile":
+        """The same view, its file looked up in a folder first."""
+        ...
+
+    def carry(self, folder: Path, store: Store) -> "WithFile":
+        """Copy the file into a folder; the view as it is to be `found` there."""
+        ...
+
+    def lineage(self, store: Store) -> list[dict[str, Any]]:
+        """Of each file its name ("file") and "lineage": the logs it was fitted to ("pretrained_on"), or "unknown"."""
         ...

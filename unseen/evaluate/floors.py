@@ -1,10 +1,13 @@
 """What an encoder must beat: raw pixels, and hand-made descriptors, which are the strong floor on driving frames.
 
-A floor is a callable like any encoder: image uint8 [B, C, H, W] (or video [B, T, C, H, W]) -> Features (pooled, units,
-grid).
+A floor is a callable like any encoder: raw content (images [B, C, H, W], video [B, T, C, H, W], a list of passages) ->
+Features (pooled, units, grid); `floors_of` tells which floors there are for a kind of unit.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +15,36 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unseen.errors import UnseenError
+from unseen.evaluate.words import HashedWords
 from unseen.systems.encode import Features
 from unseen.targets.orientation import central_differences, histogram
+from unseen.units.mosaic import Mosaic
 from unseen.units.normalise import unit_scale
 from unseen.units.patches import Patches
+from unseen.units.tokens import Tokens
+from unseen.units.tubes import Tubes
+
+
+@singledispatch
+def floors_of(unit: Any, seen: Callable[[], Any]) -> dict[str, Callable[[Any], Features]]:
+    """The floors of a kind of unit, by name; `seen` gives raw content of the training, for floors that are fitted.
+
+    A kind of unit of one's own registers what it must beat: `@floors_of.register`. None is known for others.
+    """
+    return {}
+
+
+@floors_of.register(Patches)
+@floors_of.register(Mosaic)
+@floors_of.register(Tubes)
+def _(unit: Patches | Mosaic | Tubes, seen: Callable[[], Any]) -> dict[str, Callable[[Any], Features]]:
+    unit_px = (unit.size[-2], unit.size[-1])
+    return {"hand-made": HandMade(unit_px=unit_px), "raw pixels": RawPixels(unit_px=unit_px)}
+
+
+@floors_of.register
+def _(unit: Tokens, seen: Callable[[], Any]) -> dict[str, Callable[[Any], Features]]:
+    return {"tf-idf": HashedWords.fitted(seen())}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

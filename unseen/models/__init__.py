@@ -12,7 +12,7 @@ from unseen.models.quantiser import Quantiser, VectorQuantised
 from unseen.models.relative import Relative
 from unseen.models.rotary_predictor import RotarySelfAttention
 from unseen.models.rotary_vit import RotaryViT
-from unseen.models.stems import ConvStem, LinearStem, WhitenedStem
+from unseen.models.stems import ConvStem, LinearStem, TokenStem, WhitenedStem
 from unseen.models.vit import ViT
 from unseen.models.words import TiedHead
 
@@ -34,6 +34,7 @@ __all__ = [
     "Sequence1D",
     "SinCos",
     "TiedHead",
+    "TokenStem",
     "VectorQuantised",
     "ViT",
     "WhitenedStem",

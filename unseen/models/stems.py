@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from unseen.errors import UnseenError
@@ -24,6 +24,7 @@ class LinearStem:
     """One linear map, stored as the convolution weight that published ViTs have."""
 
     def build(self, unit: tuple[int, ...], width: int) -> nn.Module:
+        _need_numbers("LinearStem", unit)
         return _Linear(unit, width)
 
 
@@ -47,6 +48,7 @@ class WhitenedStem:
             raise UnseenError(f"WhitenedStem: eps is {self.eps}", "it is a share of the variance, 0 or more")
 
     def build(self, unit: tuple[int, ...], width: int) -> nn.Module:
+        _need_numbers("WhitenedStem", unit)
         return _Whitened(unit, width, self.hidden, self.eps)
 
 
@@ -60,6 +62,33 @@ class ConvStem:
         if len(unit) != 3:
             raise UnseenError(f"ConvStem got units of shape {unit}", "it needs patches [rows, columns, channels]")
         return _Convolutions(unit, width, self.channels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenStem:
+    """A learned vector for each id of a vocabulary, normalised, so that it weighs as much as its sin-cos position."""
+
+    vocabulary: int  # ids run from 0 to this
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.vocabulary < 2:
+            raise UnseenError(f"TokenStem: a vocabulary of {self.vocabulary}", "it has two tokens or more")
+
+    def build(self, unit: tuple[int, ...], width: int) -> nn.Module:
+        if unit:
+            raise UnseenError(f"TokenStem got units of shape {unit}", "it needs token ids, one a unit", "use Tokens")
+        return _Tokens(self.vocabulary, width, self.eps)
+
+
+class _Tokens(nn.Module):
+    def __init__(self, vocabulary: int, width: int, eps: float):
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, width)
+        self.norm = nn.LayerNorm(width, eps=eps)
+
+    def forward(self, x: Int64[Tensor, "B V"]) -> Float[Tensor, "B V D"]:
+        return self.norm(self.embed(x))
 
 
 class _Linear(nn.Module):
@@ -147,3 +176,8 @@ class _Convolutions(nn.Module):
         for conv in self.convs:
             image = F.gelu(conv(image))
         return self.proj(image.flatten(1)).unflatten(0, x.shape[:2])
+
+
+def _need_numbers(owner: str, unit: tuple[int, ...]) -> None:
+    if not unit:
+        raise UnseenError(f"{owner} got units without numbers", "it reads pixels or points", "use TokenStem for ids")

@@ -4,29 +4,32 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
 
+from unseen.data.source import LogSource, View
 from unseen.data.splits import load_split
 from unseen.data.store import Store
 from unseen.errors import UnseenError
+from unseen.evaluate.completion import completion
 from unseen.evaluate.evaluate import evaluate
 from unseen.evaluate.features import FeatureMaker
-from unseen.evaluate.floors import HandMade, RawPixels
+from unseen.evaluate.floors import floors_of
 from unseen.files import write_whole
 from unseen.models.vit import VisionTransformer
 from unseen.recipes.load import read_recipe
 from unseen.recipes.recipe import Recipe
-from unseen.recipes.run import build, open_source, open_store, read_manifest
+from unseen.recipes.run import build, open_source, open_store, read_manifest, spread
 from unseen.systems.encode import FrozenEncoder, load_encoder
+from unseen.train import checkpoint
 from unseen.train.distributed import default_device
-from unseen.units import Mosaic, Patches, Tubes
 
 PRETRAINED, RANDOM = "pretrained", "random init"
-FLOORS = ("hand-made", "raw pixels")
+FLOOR_SAMPLES = 4096  # of the training, from which a floor learns how common its features are
 
 
 def judge(
@@ -42,19 +45,20 @@ def judge(
     store = open_store(manifest, data, f"unseen evaluate {run}")
     trained_on, unknown = lineage_of(run), unknown_origins(run)
     device = default_device()
-    features: dict[str, FeatureMaker] = {PRETRAINED: load_encoder(run, trust=trust).to(device)}
-    features[RANDOM] = random_twin(recipe, training_store(manifest, store), manifest["logs"]).to(device)
+    encoder = load_encoder(run, trust=trust).to(device)
+    recipe = replace(recipe, view=encoder.view)  # with whatever file it brings
+    seen = open_source(recipe, training_store(manifest, store), manifest["logs"])
+    features: dict[str, FeatureMaker] = {PRETRAINED: encoder}
+    features[RANDOM] = random_twin(recipe, seen, encoder.view).to(device)
+    floors = floors_of(recipe.unit, lambda: seen.raw(seen.frames(spread(len(seen), FLOOR_SAMPLES))))
     for other in against:
         name = other.resolve().name
-        if name in (*features, *FLOORS):
+        if name in (*features, *floors):
             raise UnseenError(f"two rows would be called {name!r}", "--against names each row by its run folder")
         features[name] = load_encoder(other, trust=trust).to(device)
         trained_on |= lineage_of(other)
         unknown |= unknown_origins(other)
-    if isinstance(recipe.unit, Patches | Mosaic | Tubes):
-        unit_px = (recipe.unit.size[-2], recipe.unit.size[-1])
-        floors = (HandMade(unit_px=unit_px), RawPixels(unit_px=unit_px))
-        features |= dict(zip(FLOORS, floors, strict=True))
+    features |= floors
     result = evaluate(
         features,
         recipe.view.open(store, store.log_ids(), seed=0, log_power=0.0, cache_mb=recipe.training.cache_mb),
@@ -72,8 +76,23 @@ def judge(
         f"the lineage of the initial weights {name} is unknown: they may have been trained on the test logs"
         for name in sorted(unknown)
     ]
+    assigned = roles(store, split, manifest, trained_on)
+    result["completion"] = completed(run, recipe, seen, store, [log for log in assigned if assigned[log] == "test"])
     write_whole(run / "evaluation.json", json.dumps(result, indent=2) + "\n")
     return result
+
+
+def completed(run: Path, recipe: Recipe, seen: LogSource, store: Store, tested: list[str]) -> dict[str, Any] | None:
+    """The run's own losses on the test logs; None where its last checkpoint is gone, or there is no such log."""
+    path = checkpoint.last(run)
+    if path is None or not tested or set(tested) & set(seen.log_ids):
+        return None
+    model = build(recipe, seen)
+    model.load_state_dict(checkpoint.load_tensors(path, "model"))
+    objective = recipe.objective().bind(model)
+    for name, network in objective.networks().items():
+        network.load_state_dict(checkpoint.load_tensors(path, f"target-{name}"))
+    return completion(model, objective, recipe.view.open(store, tested, seed=0, log_power=0.0, cache_mb=0), seen)
 
 
 def roles(store: Store, split: str | None, manifest: dict[str, Any], trained_on: set[str]) -> dict[str, str]:
@@ -124,11 +143,11 @@ def _known(lineage: Any) -> bool:
     return isinstance(lineage, dict) and "pretrained_on" in lineage
 
 
-def random_twin(recipe: Recipe, store: Store, logs: list[str]) -> FrozenEncoder:
+def random_twin(recipe: Recipe, source: LogSource, view: View) -> FrozenEncoder:
     """The same encoder, never trained, from another seed; a whitening stem still sees the data, as in training."""
-    model = build(recipe, open_source(recipe, store, logs), seed=recipe.training.seed + 1)
+    model = build(recipe, source, seed=recipe.training.seed + 1)
     encoder = cast(VisionTransformer, model.encoder)
-    return FrozenEncoder(encoder, recipe.unit, recipe.normalise, recipe.view)
+    return FrozenEncoder(encoder, recipe.unit, recipe.normalise, view)
 
 
 def embed_store(run: Path, data: Path, out: Path, *, trust: tuple[str, ...] = (), batch: int = 32) -> dict[str, Any]:
@@ -136,10 +155,10 @@ def embed_store(run: Path, data: Path, out: Path, *, trust: tuple[str, ...] = ()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    recipe, device = read_recipe(run / "recipe.json", trust), default_device()
+    device = default_device()
     encoder = load_encoder(run, trust=trust).to(device)
     store = Store.open(data)
-    source = recipe.view.open(store, store.log_ids(), seed=0, log_power=0.0, cache_mb=0)
+    source = encoder.view.open(store, store.log_ids(), seed=0, log_power=0.0, cache_mb=0)
     parts = []
     for start in range(0, len(source), batch):
         clip = source.frames(range(start, min(start + batch, len(source))))

@@ -16,7 +16,7 @@ from torch import nn
 
 from unseen.codec import to_json
 from unseen.contract import Clip, MaskedModel, Shapes
-from unseen.data.source import LogSource
+from unseen.data.source import LogSource, WithFile
 from unseen.data.splits import load_split
 from unseen.data.store import Store
 from unseen.errors import UnseenError
@@ -134,7 +134,8 @@ def train(run: Path, recipe: Recipe, store: Store, source: LogSource, model: Mas
     )
     if result.finished and first_process():
         lineage = json.loads((run / "lineage.json").read_text())
-        save_encoder(run, model, recipe.unit, recipe.normalise, recipe.view, lineage=lineage)
+        view = recipe.view.carry(run, store) if isinstance(recipe.view, WithFile) else recipe.view
+        save_encoder(run, model, recipe.unit, recipe.normalise, view, lineage=lineage)
         print(f"{run}: {result.step} of {result.steps} steps, its encoder is written", file=sys.stderr)
     return {"run": str(run), **result.summary()}
 
@@ -187,8 +188,12 @@ def calibrate(model: nn.Module, objective: Objective, source: LogSource) -> None
 
 def monitor_clip(source: LogSource, samples: int) -> Clip:
     """Frames spread evenly over the training logs, with the frame before and the labels where there are any."""
-    index = np.linspace(0, len(source) - 1, min(samples, len(source))).round().astype(int)
-    return source.frames(index, previous=True, labels=True)
+    return source.frames(spread(len(source), samples), previous=True, labels=True)
+
+
+def spread(n: int, samples: int) -> np.ndarray:
+    """At most `samples` of n indices, evenly spaced."""
+    return np.linspace(0, n - 1, min(samples, n)).round().astype(int)
 
 
 def record(
@@ -214,8 +219,10 @@ def record(
             "split": split,
         },
     )
-    lineage = {"pretrained_on": logs, "store_digest": store.digest(), "init": begun_with}
-    _write(run / "lineage.json", {**lineage, "teachers": teachers(recipe)})
+    fitted = recipe.view.lineage(store) if isinstance(recipe.view, WithFile) else []
+    seen = {log for made in fitted if isinstance(made["lineage"], dict) for log in made["lineage"]["pretrained_on"]}
+    lineage = {"pretrained_on": sorted(seen | set(logs)), "store_digest": store.digest(), "init": begun_with}
+    _write(run / "lineage.json", {**lineage, "teachers": [*teachers(recipe), *fitted]})
     _write(run / "env.json", environment())
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unseen.codec import from_json, to_json
 from unseen.contract import Clip, MaskedModel, Output, Shapes, Unit
-from unseen.data.source import View
+from unseen.data.source import View, WithFile
 from unseen.errors import UnseenError
 from unseen.files import write_whole
 from unseen.models.in_place import ForeignEncoder
@@ -53,7 +53,8 @@ class FrozenEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, raw: Any) -> Features:
         """Features of what the view takes: images [B, C, H, W] as they were decoded, say."""
-        return self.read(self.view.present(raw))
+        device = next((parameter.device for parameter in self.encoder.parameters()), torch.device("cpu"))
+        return self.read(moved(self.view.present(raw), device))
 
     def read(self, clip: Clip) -> Features:
         """Features of a clip that is not normalised yet; gradients pass where the encoder wants them."""
@@ -124,7 +125,9 @@ def load_encoder(
     encoder = ForeignEncoder(spec, shapes) if card["backbone"] else spec.build(shapes)
     _load_exactly(encoder, state, path)
     unit, normalise = from_json(card["unit"], trust=trust), from_json(card["normalise"], trust=trust)
-    return FrozenEncoder(encoder, unit, normalise, from_json(card["view"], trust=trust), layers)
+    view = from_json(card["view"], trust=trust)
+    view = view.found(Path(path)) if isinstance(view, WithFile) else view
+    return FrozenEncoder(encoder, unit, normalise, view, layers)
 
 
 def read_encoder(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -151,6 +154,13 @@ def shapes_of(card: dict[str, Any]) -> Shapes:
     grid = None if told["grid"] is None else tuple(told["grid"])
     outputs: dict[str, Output] = {}
     return Shapes(tuple(told["unit"]), tuple(told["spacing"]), grid, outputs)
+
+
+def moved(clip: Clip, device: torch.device) -> Clip:
+    """The clip with its content where the encoder is."""
+    if torch.compiler.is_exporting():
+        return clip
+    return Clip(**{name: value.to(device) if isinstance(value, Tensor) else value for name, value in clip.items()})  # type: ignore
 
 
 def mean_of(units: Float[Tensor, "B N D"], live: Bool[Tensor, "B N"] | None) -> Float[Tensor, "B D"]:

@@ -3,5 +3,6 @@
 from unseen.targets.descriptors import Descriptors
 from unseen.targets.hog import Hog
 from unseen.targets.pixels import Pixels
+from unseen.targets.tokens import TokenIds
 
-__all__ = ["Descriptors", "Hog", "Pixels"]
+__all__ = ["Descriptors", "Hog", "Pixels", "TokenIds"]

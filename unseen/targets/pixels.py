@@ -7,6 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from unseen.contract import Clip, Units
+from unseen.errors import UnseenError
 from unseen.targets.distance import centre, distance, space, textured
 
 
@@ -36,6 +37,8 @@ class Pixels:
 
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N *P"]:
         """The target of every unit, hidden or not; the model never sees it."""
+        if values.ndim < 3:
+            raise UnseenError("Pixels got units of one number each", "it needs patches of pixels", "use TokenIds")
         if self.normalise == "none":
             return values
         dims = space(values) if self.normalise == "channel" else tuple(range(2, values.ndim))

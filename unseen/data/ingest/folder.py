@@ -9,7 +9,8 @@ from pathlib import Path
 
 from unseen.data.ingest import video
 from unseen.data.ingest.asked import attach, check, check_names, companions, fps_of, labels_of
-from unseen.data.ingest.listing import VIDEOS, Skip, find, natural
+from unseen.data.ingest.labels import grow_classes
+from unseen.data.ingest.listing import VIDEOS, Skip, find
 from unseen.data.ingest.outcome import IngestResult, counted, result_of, warnings_of
 from unseen.data.ingest.plan import LogPlan, Naming, make_plans
 from unseen.data.ingest.record import Outcome, Settings, record_all, record_list
@@ -140,7 +141,7 @@ def _write(
         outcomes.append(outcome)
         if progress is not None:
             progress(number, len(plans), outcome.log_id)
-    _grow_classes(store, outcomes)
+    grow_classes(store, {name for outcome in outcomes for name in outcome.classes})
     return outcomes
 
 
@@ -167,12 +168,3 @@ def _remove_empty(store: Store, with_folder: bool) -> None:
         (store.path / file).unlink(missing_ok=True)
     for folder in ("logs", "splits", *([""] if with_folder else [])):
         (store.path / folder).rmdir()
-
-
-def _grow_classes(store: Store, outcomes: list[Outcome]) -> None:
-    """Name the inline classes: those that the store knows keep their ids, new ones follow in natural order."""
-    found = {name for outcome in outcomes for name in outcome.classes}
-    known = list(store.classes("class").names) if store.has_classes("class") else []
-    new = sorted(found - set(known), key=natural)
-    if new:
-        store.set_classes("class", known + new)

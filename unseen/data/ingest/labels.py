@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from unseen.data.images import BadImage, ImageInfo, decode_labels, upright
-from unseen.data.ingest.listing import Reader, Source, find
+from unseen.data.ingest.listing import Reader, Source, find, natural
+from unseen.data.store import Store
 from unseen.errors import UnseenError
 
 
@@ -51,6 +52,13 @@ def turned_with(ids: np.ndarray, frame: ImageInfo) -> np.ndarray:
     if frame.orientation < 5 or rows == columns or height == width:
         raise BadImage("its frame is turned by EXIF, and its shape does not tell whether it is turned too")
     return ids if (rows > columns) == (height > width) else upright(ids, frame.orientation)
+
+
+def grow_classes(store: Store, found: set[str]) -> None:
+    """Name inline classes: those that the store knows keep their ids, new ones follow in natural order."""
+    known = list(store.classes("class").names) if store.has_classes("class") else []
+    if new := sorted(found - set(known), key=natural):
+        store.set_classes("class", known + new)
 
 
 class _ImageLabels:
