@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from unseen.recipes.judge import lineage_of
 from unseen.recipes.load import load_recipe
 from unseen.recipes.recipe import Recipe
 from unseen.recipes.run import origin
-from unseen.systems.objective import predict, sample_keys, total, unit_weights
+from unseen.systems.codes import Codes
+from unseen.systems.encode import save_encoder
+from unseen.systems.objective import Term, predict, sample_keys, total, unit_weights
 
 NAMES = sorted(name for module in outline._home_modules() for name in outline._recipes(module))
 
@@ -33,12 +36,33 @@ def a_clip(recipe: Recipe, samples: int = 4) -> Clip:
     there = torch.ones(samples, cameras, dtype=torch.bool)
     token = 5 + torch.arange(samples * 40).view(samples, 40) * 7 % 90
     text = {"token": token, "token_group": (torch.arange(40) // 2).expand(samples, -1)}
-    return Clip(image=image, video=video, camera_there=there, sample_id=torch.arange(samples), **text)
+    n_frames = video.shape[1]
+    drive = {  # straight ahead, a metre a frame, past a wall
+        "intrinsics": torch.tensor([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]]).expand(
+            samples, n_frames, 3, 3
+        ),
+        "world_from_camera": torch.eye(4).repeat(samples, n_frames, 1, 1),
+        "depth_m": torch.full((samples, n_frames, height, width * cameras), 20.0),
+    }
+    drive["world_from_camera"][:, :, 2, 3] = torch.arange(n_frames)
+    drive["depth_m"] -= torch.arange(n_frames)[:, None, None]
+    return Clip(image=image, video=video, camera_there=there, sample_id=torch.arange(samples), **text, **drive)
+
+
+def complete(recipe: Recipe, folder: Path) -> Recipe:
+    """A recipe that asks for a tokenizer gets an untrained one."""
+    if not any(isinstance(term.target, Codes) for term in recipe.targets.values()):
+        return recipe
+    words = load_recipe("tokenizer")
+    goal, clip = words.objective(), a_clip(words)
+    net = words.model.build(goal.shapes(goal.batch(clip, sample_keys(clip, 0, 0))))
+    save_encoder(folder, net, words.unit, words.normalise, words.view, lineage={"pretrained_on": []})
+    return replace(recipe, targets={"codes": Term(target=Codes(tokenizer=str(folder)))})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_builds_trains_and_survives_its_json(name) -> None:
-    recipe = load_recipe(name)
+def test_a_recipe_builds_trains_and_survives_its_json(name, tmp_path) -> None:
+    recipe = complete(load_recipe(name), tmp_path)
     assert from_json(json.loads(json.dumps(to_json(recipe)))) == recipe
     objective, clip = recipe.objective(), a_clip(recipe)
     batch = objective.batch(clip, sample_keys(clip, 0, 0))
@@ -47,6 +71,7 @@ def test_a_recipe_builds_trains_and_survives_its_json(name) -> None:
     for part in model.modules():
         if hasattr(part, "calibrate") and part is not model and part is not model.encoder:
             part.calibrate(batch.input.flatten(0, 1))
+    objective = objective.bind(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     curve = []
     for step in range(6):

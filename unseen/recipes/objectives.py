@@ -7,7 +7,7 @@ number of steps, which is set so that all cost about the same CPU time.
 from dataclasses import replace
 
 from unseen.data.views import Frames
-from unseen.masks import Block, MultiBlock, Nothing, Random
+from unseen.masks import Block, MultiBlock, Noise, Nothing, Random
 from unseen.models import (
     CrossAttention,
     InPlace,
@@ -68,6 +68,16 @@ def objective_simmim() -> Recipe:
 def maskfeat() -> Recipe:
     """MaskFeat (Wei et al., CVPR 2022): full-length encoder, blocks, orientation histograms."""
     return replace(objective_simmim(), mask=Block(ratio=0.4), targets={"hog": Term(target=Hog())})
+
+
+def denoising() -> Recipe:
+    """Denoising autoencoder (Vincent et al., JMLR 2010): half of the patches are read with noise, and scored clean."""
+    return replace(
+        objective_simmim(),
+        mask=Random(ratio=0.5),
+        corruption=Noise(kind="gaussian", amount=1.0),
+        targets={"pixels": Term(target=Pixels(normalise="none"))},
+    )
 
 
 def data2vec() -> Recipe:

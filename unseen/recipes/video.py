@@ -5,10 +5,11 @@ from dataclasses import replace
 from unseen.data.views import Frames
 from unseen.data.windows import Windows
 from unseen.evaluate.probes import Dense
-from unseen.masks import Future, Random, Tube
+from unseen.masks import EgoTube, Future, MultiBlock, Random, Tube
 from unseen.models import LinearStem, MaskedAutoencoder, SelfAttention, ViT
 from unseen.recipes.recipe import Recipe
 from unseen.systems.objective import Term
+from unseen.systems.teachers import Momentum
 from unseen.targets import Pixels
 from unseen.train.training import Training
 from unseen.units import Fixed, Tubes
@@ -43,6 +44,23 @@ def videomae() -> Recipe:
 def videomae_spacetime() -> Recipe:
     """90 % of the tubes hidden wherever they are in space and time (Feichtenhofer et al., NeurIPS 2022)."""
     return replace(videomae(), mask=Random(ratio=0.9))
+
+
+def videomae_ego() -> Recipe:
+    """The same places of the world hidden in all frames, however the vehicle moves; needs calibration and poses."""
+    return replace(
+        videomae(), unit=Tubes(size=(2, 8, 8), frame_s=0.2, places=5), mask=EgoTube(visible=0.1, target=0.7), decode=0.6
+    )
+
+
+def vjepa() -> Recipe:
+    """V-JEPA (Bardes et al., 2024) as a composition: tubes in blocks, visible tubes only, features of a slow copy."""
+    return replace(
+        videomae(),
+        mask=MultiBlock(ratio=0.8, context=0.2, area=((0.15, 0.15), (0.7, 0.7))),
+        targets={"features": Term(target=Momentum(momentum=(0.99, 1.0), error="l1"))},
+        training=Training(steps=600, batch=16, lr=2.4e-2, monitor_samples=16, monitor_every=200, checkpoint_every=200),
+    )
 
 
 def future_frames() -> Recipe:
