@@ -103,7 +103,7 @@ def bev() -> None:
         "cell 1, no guard": EgoTube(visible=0.25, target=0.75, cell=1, by="ground"),
         "cell 2, no guard": EgoTube(visible=0.25, target=0.75, cell=2, by="ground"),
         "cell 4, .25 / .5": EgoTube(cell=4, by="ground"),
-        "cell 6, .25 / .5": EgoTube(by="ground"),
+        "cell 6, .25 / .5": EgoTube(cell=6, by="ground"),
         "cell 4, .15 / .6": EgoTube(visible=0.15, target=0.6, cell=4, by="ground"),
     }
     print("\n| BEV, 2 m units, 7 m/s: leak | " + " | ".join(policies) + " |\n" + "|-" * (1 + len(policies)))
@@ -218,11 +218,11 @@ def table(title: str, scenes: Iterator[Scene], unit_px: int) -> None:
             ("static tube, guard", EgoTube(fallback="tube"), None),
             ("depth, cell 1, no guard", EgoTube(visible=0.25, target=0.75, cell=1), full),
             ("depth, cell 4", EgoTube(cell=4), full),
-            ("depth, cell 6", EgoTube(), full),
+            ("depth, cell 6", EgoTube(cell=6), full),
             ("depth, cell 8", EgoTube(cell=8), full),
             ("depth, cell 4, .15 / .6", EgoTube(visible=0.15, target=0.6, cell=4), full),
-            ("depth, cell 6, .15 / .6", EgoTube(visible=0.15, target=0.6), full),
-            ("plane only, cell 6", EgoTube(), plane),
+            ("depth, cell 6, .15 / .6", EgoTube(visible=0.15, target=0.6, cell=6), full),
+            ("plane only, cell 8", EgoTube(), plane),
         ):
             for number in range(DRAWS):
                 mask, iou = draw(policy, units_of(place, grid), number), torch.tensor([torch.nan])

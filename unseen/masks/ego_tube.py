@@ -36,7 +36,9 @@ class EgoTube:
 
     visible: float = 0.25
     target: float = 0.5
-    cell: float = 6.0  # units along its side; smaller cells leak more, larger ones hide fewer and larger regions
+    cell: float = (
+        8.0  # units along its side; smaller cells leak more (6: 2 % at 14 m/s), larger ones hide fewer regions
+    )
     by: Literal["view", "ground"] = "view"
     fallback: Literal["refuse", "tube"] = "refuse"
 
