@@ -8,7 +8,7 @@ from dataclasses import replace
 from unseen.data.passages import Passages
 from unseen.evaluate.probes import Classify
 from unseen.masks import KeepOrReplace, Span, WholeWord
-from unseen.models import InPlace, TokenStem, ViT
+from unseen.models import Bert, InPlace, TiedHead, TokenStem, ViT
 from unseen.recipes.recipe import Recipe
 from unseen.systems.objective import Term
 from unseen.targets import TokenIds
@@ -45,8 +45,14 @@ def bert() -> Recipe:
             checkpoint_every=300,
             monitor_samples=64,
         ),
-        probes=(Classify(name="class", pool="encoder", few_logs=()),),
+        probes=(Classify(name="class", pool="encoder", tau=1.0, few_logs=()),),
     )
+
+
+def bert_original() -> Recipe:
+    """`bert` with the published architecture: post-norm blocks, learned positions, a head tied to the table."""
+    encoder = Bert(width=192, depth=4, heads=3, vocabulary=VOCABULARY, positions=128)
+    return replace(bert(), model=InPlace(encoder=encoder, head=TiedHead()))
 
 
 def bert_spans() -> Recipe:
