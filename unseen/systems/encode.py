@@ -64,10 +64,9 @@ class FrozenEncoder(nn.Module):
             units, grid = features.flatten(2).transpose(1, 2), tuple(features.shape[2:])
             return Features(units.mean(dim=1), units, grid)
         values, places = self.unit.cut(clip)
-        centre = places.centre.expand(values.shape[0], -1, -1)
         # an exported encoder reads whole images, and the tracer knows no values
         live = None if torch.compiler.is_exporting() or bool(places.valid.all()) else places.valid
-        tokens = self.encoder(values, centre, live, self.layers)
+        tokens = self.encoder(values, places.centre, live, self.layers)
         tokens = torch.cat(tokens, dim=-1) if isinstance(tokens, list) else tokens
         units = tokens[:, tokens.shape[1] - values.shape[1] :]
         return Features(mean_of(units, live), units, places.grid)
