@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,30 +19,15 @@ from torch import nn
 from benchmarks.peers import official, transformers_mae
 from benchmarks.rounds import Job, alternate, gemm_peak, machine, ratio
 from benchmarks.sizes import SIZES, Size
+from benchmarks.stepping import Step, adamw, objective_loss, peer_step, step_of
 from unseen.contract import Clip
 from unseen.masks import Random
 from unseen.models import CrossAttention, LinearStem, MaskedAutoencoder, SelfAttention, ViT, initialise
 from unseen.randomness import keys
-from unseen.systems.objective import Objective, Term, predict, total, unit_weights
+from unseen.systems.objective import Objective, Term
 from unseen.targets import Pixels
-from unseen.train.training import AdamW, compile_blocks, compile_whole, trainable
+from unseen.train.training import compile_blocks, compile_whole
 from unseen.units import Fixed, Patches
-
-Step = Callable[[], float]
-
-
-def peer_step(model: nn.Module, images: torch.Tensor, *, bf16: bool, fused: bool, loss_of: Callable) -> Step:
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=fused)
-
-    def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext():
-            loss = loss_of(model(images))
-        loss.backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        return float(loss.detach())
-
-    return step
 
 
 def our_step(
@@ -65,27 +49,9 @@ def our_step(
     clip = Clip(image=images, sample_id=torch.arange(len(images)))
     model = spec.build(objective.shapes(objective.batch(clip, keys(0, clip["sample_id"], 0, "mask"))))
     initialise(model, 0)
-    [optimiser] = AdamW().build(trainable(model))
-    for group in optimiser.param_groups:
-        group["lr"] = 1e-4
     if compiled:
         (compile_whole if compiled == "whole" else compile_blocks)(model)
-    epoch = 0
-
-    def step() -> float:
-        nonlocal epoch
-        epoch += 1
-        batch = objective.batch(clip, keys(0, clip["sample_id"], epoch, "mask"))
-        with torch.autocast("cpu", torch.bfloat16):
-            prediction = predict(model, batch)
-        losses, counted = objective.losses(prediction, batch), unit_weights(batch)
-        loss = total(losses, counted, {name: value.sum() for name, value in counted.items()}, objective)
-        loss.backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        return float(loss.detach())
-
-    return step
+    return step_of(adamw(model), objective_loss(model, objective, clip))
 
 
 def variants(size: Size, mae: Path | None, compiled: bool) -> dict[str, Callable[[], Step]]:
@@ -94,7 +60,11 @@ def variants(size: Size, mae: Path | None, compiled: bool) -> dict[str, Callable
     out: dict[str, Callable[[], Step]] = {}
 
     def peer(make: Callable[[], nn.Module], loss_of: Callable, **how) -> Callable[[], Step]:
-        return lambda: peer_step(make(), images, loss_of=loss_of, **how)
+        def build() -> Step:
+            model = make()
+            return peer_step(model, lambda: loss_of(model(images)), **how)
+
+        return build
 
     if mae:
         out["official, bf16, fused"] = peer(lambda: official(mae, size), lambda o: o[0], bf16=True, fused=True)

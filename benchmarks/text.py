@@ -7,7 +7,6 @@ Same sizes, tokens and masks; alternating in one process, one thread, CPU clock,
 import argparse
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.rounds import Job, alternate, gemm_peak, machine, ratio
+from benchmarks.stepping import adamw, in_half, peer_step, step_of
 from unseen.contract import Output, Shapes
 from unseen.models import Bert, InPlace, LinearHead, ModernBert, TiedHead
 from unseen.packing import pack
-from unseen.train.training import AdamW, trainable
 
 VOCABULARY, MASK = 30522, 103
 BERT, MODERN = "transformers BERT", "transformers ModernBERT, sparse"
@@ -52,23 +51,9 @@ class Passages:
         self.centre = torch.arange(float(size.length))[None, :, None]
 
 
-def stepper(model: nn.Module, optimiser: torch.optim.Optimizer, loss_of: Callable[[], Tensor]) -> Job:
-    def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of()
-        loss.backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        return float(loss.detach())
-
-    return step
-
-
 def peer(model: Any, passages: Passages) -> Job:
-    torch.set_grad_enabled(True)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
     given = {"input_ids": passages.read, "attention_mask": passages.attention, "labels": passages.labels}
-    return stepper(model.train(), optimiser, lambda: model(**given).loss)
+    return peer_step(model, lambda: model(**given).loss, decay=0.01)
 
 
 def bert(size: Size, dropout: float) -> nn.Module:
@@ -105,9 +90,6 @@ def modern_bert(size: Size, sparse: bool) -> nn.Module:
 
 def unseen(spec: InPlace, passages: Passages) -> Job:
     model = spec.build(Shapes((), (1.0,), None, {"token": Output((VOCABULARY,))}))
-    [optimiser] = AdamW(weight_decay=0.01).build(trainable(model))
-    for group in optimiser.param_groups:
-        group["lr"] = 1e-4
     metadata = {"centre": passages.centre, "valid": passages.attention.bool()}
 
     def loss_of() -> Tensor:
@@ -115,7 +97,7 @@ def unseen(spec: InPlace, passages: Passages) -> Job:
         prediction = model(pack(passages.ids, visible), visible, hidden, metadata)
         return F.cross_entropy(prediction.flatten(0, 1), pack(passages.ids, hidden).flatten())
 
-    return stepper(model, optimiser, loss_of)
+    return step_of(adamw(model, decay=0.01), in_half(loss_of))
 
 
 def jobs(size: Size) -> dict[str, Job]:
