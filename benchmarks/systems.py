@@ -27,10 +27,9 @@ from unseen.models.layouts import beit, video_mae
 from unseen.randomness import keys
 from unseen.systems.objective import Objective, Term
 from unseen.targets import Pixels
-from unseen.units import Fixed, Patches, Tubes
+from unseen.units import Patches, Tubes
 
 SIDE, WIDTH, DEPTH, HEADS, VOCABULARY = 112, 192, 12, 3, 8192
-AS_GIVEN = Fixed(mean=(0.0,) * 3, std=(1.0,) * 3)  # peers get normalised content too
 EPS = 1e-5  # of every norm: transformers' VideoMAE has it fixed in its decoder
 
 
@@ -83,7 +82,7 @@ def beit_system(batch: int = 16) -> System:
         layer_scale=0.1,
     )
     objective = Objective(
-        normalise=AS_GIVEN,
+        normalise=None,  # peers are given normalised content too
         unit=Patches(size=(patch, patch)),
         mask=Block(ratio=75 / 196),
         targets={"ids": Term(target=Ids(known=ids))},
@@ -110,7 +109,7 @@ def video_mae_system(batch: int = 8) -> System:
     encoder = ViT(width=WIDTH, depth=DEPTH, heads=HEADS, norm_eps=EPS, class_token=False, positions=positions)
     predictor = SelfAttention(width=96, depth=4, heads=3, norm_eps=EPS, positions=positions, embed_bias=False)
     objective = Objective(
-        normalise=AS_GIVEN,
+        normalise=None,  # peers are given normalised content too
         unit=Tubes(size=tube),
         mask=Tube(ratio=0.9),
         targets={"pixels": Term(target=Pixels(normalise="channel", flat_std=0.0))},
@@ -134,6 +133,9 @@ SYSTEMS = {"beit": beit_system, "videomae": video_mae_system}
 
 def loaded(kind: Any, config: Any, state: dict[str, Tensor], attention: str) -> nn.Module:
     """A model of transformers with our weights, all of them and no others."""
+    from transformers import utils
+
+    utils.logging.disable_progress_bar()
     peer, report = kind.from_pretrained(
         None, config=config, state_dict=state, attn_implementation=attention, output_loading_info=True
     )

@@ -25,8 +25,10 @@ def packing(mask: Bool[Tensor, "B N"]) -> Packing:
 def gather(x: Shaped[Tensor, "#B N *P"], places: Packing) -> Shaped[Tensor, "B K *P"]:
     """Take the units at `places`; padding is exactly zero, whatever stands there. A leading 1 in `x` is broadcast."""
     index, live = places
-    shared = x.shape[0] == 1 and len(index) > 1
-    packed = x[0][index] if shared else x[torch.arange(len(index), device=x.device)[:, None], index]
+    row = index
+    if x.shape[0] > 1:
+        row = index + x.shape[1] * torch.arange(len(index), device=x.device)[:, None]
+    packed = x.flatten(0, 1).index_select(0, row.flatten()).unflatten(0, index.shape)
     if live is None:
         return packed
     return torch.where(live.view(*live.shape, *[1] * (x.ndim - 2)), packed, packed.new_zeros(()))

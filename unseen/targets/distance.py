@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
@@ -21,15 +22,13 @@ def distance(
         raise ValueError(f"prediction is {tuple(prediction.shape)} but target is {tuple(target.shape)}")
     if kind == "cosine":
         return 1 - torch.cosine_similarity(prediction.float().flatten(2), target.float().flatten(2), dim=2)
-    error = prediction.float() - target.float()
     if kind == "l2":
-        error = error.square()
-    elif kind == "l1":
-        error = error.abs()
+        error = F.mse_loss(prediction.float(), target.float(), reduction="none").flatten(2)
     else:
-        size = error.abs()
-        error = torch.where(size < beta, 0.5 * size.square() / beta, size - 0.5 * beta)
-    return error.flatten(2).mean(dim=2)
+        error = (prediction.float() - target.float()).abs().flatten(2)
+    if kind == "smooth_l1":
+        error = torch.where(error < beta, 0.5 * error.square() / beta, error - 0.5 * beta)
+    return error.sum(dim=2) / error.shape[2]  # not mean(): its gradient is written out for every value
 
 
 def centre(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
@@ -35,6 +36,7 @@ class Pixels:
     suits: ClassVar[str] = "reconstruction, fine-tuning with many labels, texture and small edges"
     risk: ClassVar[str] = "brightness and fine noise use up the capacity; frozen features gain little at small compute"
 
+    @torch.no_grad()
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N *P"]:
         """The target of every unit, hidden or not; the model never sees it."""
         if values.ndim < 3:
@@ -43,7 +45,7 @@ class Pixels:
             return values
         dims = space(values) if self.normalise == "channel" else tuple(range(2, values.ndim))
         centred, variance = centre(values, dims)
-        return centred / ((variance + 1e-6).sqrt() if self.normalise == "patch" else variance.sqrt() + 1e-6)
+        return centred.div_((variance + 1e-6).sqrt() if self.normalise == "patch" else variance.sqrt() + 1e-6)
 
     def weight(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N"]:
         """1 where the unit exists and has texture to predict, else 0."""

@@ -115,9 +115,9 @@ def apply(normalise: Normalise | None, clip: Clip) -> Clip:
     out = Clip(**clip)
     for name in ("image", "previous"):
         if name in clip:
-            out[name] = bounded((unit_scale(clip[name]) - mean) / std, limit)
+            out[name] = bounded((unit_scale(clip[name]) - mean).div_(std), limit)
     if "video" in clip:
-        out["video"] = bounded((unit_scale(clip["video"]) - mean[:, None]) / std[:, None], limit)
+        out["video"] = bounded((unit_scale(clip["video"]) - mean[:, None]).div_(std[:, None]), limit)
     return out
 
 

@@ -35,7 +35,8 @@ class Patches:
                 f"crop or resize to {height - height % h} x {width - width % w}, or change the patch",
             )
         rows, columns = height // h, width // w
-        values = image.view(batch, channels, rows, h, columns, w).permute(0, 2, 4, 3, 5, 1)
+        pixels = image.movedim(1, 3).contiguous()  # channels last first: then whole rows of a patch are copied
+        values = pixels.view(batch, rows, h, columns, w, channels).permute(0, 1, 3, 2, 4, 5)
         centre = self.centres(rows, columns, clip.get("region_px"), image.device)
         valid = torch.ones(batch, rows * columns, dtype=torch.bool, device=image.device)
         importance = torch.ones(1, rows * columns, device=image.device)

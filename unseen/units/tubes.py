@@ -50,8 +50,9 @@ class Tubes:
             )
         t, h, w = self.size
         grid = slots, rows, columns = sizes[0] // t, sizes[1] // h, sizes[2] // w
-        parts = video.unflatten(4, (columns, w)).unflatten(3, (rows, h)).unflatten(1, (slots, t))
-        values = parts.permute(0, 1, 4, 6, 2, 5, 7, 3).flatten(1, 3)  # B, slots, rows, columns, t, h, w, C
+        pixels = video.movedim(2, 4).contiguous()  # channels last first: then whole rows of a tube are copied
+        parts = pixels.unflatten(3, (columns, w)).unflatten(2, (rows, h)).unflatten(1, (slots, t))
+        values = parts.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(1, 3)  # B, slots, rows, columns, t, h, w, C
         valid = torch.ones(values.shape[:2], dtype=torch.bool, device=video.device)
         importance = torch.ones(1, values.shape[1], device=video.device)
         place = clip_places(clip, grid, t, samples=self.places) if self.places else None
