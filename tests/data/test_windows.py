@@ -257,3 +257,11 @@ def test_what_is_not_calibrated_is_absent_or_nan(driven, store, tmp_path):
     assert source.sensor_of == ["front", "rear"]
     assert torch.isnan(clip["intrinsics"][0]).all() and "world_from_camera" not in clip  # distorted; no poses
     assert clip["intrinsics"][1, 0].flatten().tolist() == pytest.approx([50, 0, 15.5, 0, 50, 11.5, 0, 0, 1])
+
+
+def test_depth_is_decoded_once(driven, monkeypatch):
+    picture = Frames(frame_px=(48, 64), crop_px=(40, 56), channels=1)
+    source = Windows(frames=3, step_s=0.2, picture=picture).open(driven, ["a"])
+    first = source.batch(np.arange(4))["depth_m"]
+    monkeypatch.setattr("unseen.data.cameras.decode_depth", None)
+    assert torch.equal(source.batch(np.arange(4))["depth_m"].nan_to_num(-1), first.nan_to_num(-1))

@@ -5,6 +5,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from unseen.errors import UnseenError
@@ -87,6 +88,18 @@ def test_pictures_decode_to_the_samples(make_run, make_samples, tmp_path):
     decoded = simplejpeg.decode_jpeg(base64.b64decode(first.split(",")[1])).astype(int)
     truth = make_samples(400)["input"][0].astype(int)
     assert abs(decoded - truth).mean() < 4
+
+
+def test_films_get_the_width_of_the_page_and_say_where_time_runs(make_run, make_samples, tmp_path):
+    run = make_run(samples=())
+    still = make_samples(400)
+    film = {name: value if name == "caption" else np.tile(value, (1, 1, 8, 1)) for name, value in still.items()}
+    (run / "samples").mkdir(exist_ok=True)
+    np.savez_compressed(run / "samples" / "step-000400.npz", **film)
+    out = report([run], tmp_path / "film.html")
+    assert 'class="triples film"' in out.read_text() and "Time runs to the right" in words(read(out))
+    out = report([make_run("still")], tmp_path / "still.html")
+    assert ' film"' not in out.read_text().split("<body")[1] and "Time runs" not in words(read(out))
 
 
 def test_several_runs_are_compared_first(make_run, make_probe, tmp_path):

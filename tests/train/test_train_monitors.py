@@ -142,8 +142,8 @@ def film(rule, dtype=torch.uint8):
 def test_films_are_drawn_as_strips_without_the_hidden_truth(tmp_path, rule):
     task, clip = film(rule)
     batch, before = drawn(task, clip, None, tmp_path / "a.npz")
-    assert before["input"].shape == (3, 4 * 16, 16, 3)
-    assert np.array_equal(before["input"][0, 16:32, :, 0], clip["video"][0, 1, 0].numpy())
+    assert before["input"].shape == (3, 16, 4 * 16, 3)
+    assert np.array_equal(before["input"][0, :, 16:32, 0], clip["video"][0, 1, 0].numpy())
     if rule == "none":
         assert np.array_equal(before["prediction"], before["input"])
     values, units = task.unit.cut(clip)

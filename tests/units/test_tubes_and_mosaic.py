@@ -49,10 +49,10 @@ def test_time_is_in_seconds_and_the_first_slot_half_a_step_in():
     assert torch.equal(true[0, :, 1:], true[1, :, 1:])
 
 
-def test_a_strip_shows_the_frames_one_below_another():
+def test_a_strip_shows_the_frames_side_by_side():
     values, units = Tubes(size=(2, 4, 6)).cut(Clip(video=video()))
     strip = Tubes(size=(2, 4, 6)).picture(values, units)
-    assert torch.equal(strip, torch.cat(list(video().unbind(dim=1)), dim=2))
+    assert torch.equal(strip, torch.cat(list(video().unbind(dim=1)), dim=3))
 
 
 def test_what_does_not_divide_is_refused():

@@ -1,7 +1,7 @@
 """The frames of the cameras of some logs: found once, decoded once, kept while there is room. All sources read them."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ class Shot(NamedTuple):
 class Cameras:
     """The frames of all cameras (or of `picture.sensors`) of some logs: by log, then by camera, then in time order.
 
-    Decoded frames stay in memory up to `cache_mb`; what is in there changes speed, never content. Safe to share
+    Decoded frames and depths stay in memory up to `cache_mb`; what is in there changes speed, never content. Safe to share
     between threads.
     """
 
@@ -133,8 +133,14 @@ class Cameras:
         shot = self.shots[index]
         if shot.frame_id not in self.store.labelled(self.log_ids[shot.log], "depth"):
             return None
-        blob = self.store.read_label(self.log_ids[shot.log], "depth", shot.frame_id)
-        return decode_depth(blob) if isinstance(blob, bytes) else None
+        depth = self._cache.get(("depth", index))
+        if depth is None:
+            blob = self.store.read_label(self.log_ids[shot.log], "depth", shot.frame_id)
+            if not isinstance(blob, bytes):
+                return None
+            depth = decode_depth(blob)
+            self._cache.put(("depth", index), depth, depth.nbytes)
+        return depth
 
     def _shots(self, number: int, log_id: str) -> Iterator[Shot]:
         wanted = {
@@ -245,12 +251,12 @@ class _Cache:
 
     def __init__(self, limit: int):
         self._limit, self._size = limit, 0
-        self._kept: dict[int, Frame] = {}
+        self._kept: dict[Hashable, Any] = {}
         self._lock = threading.Lock()
         self.get = self._kept.get
 
-    def put(self, index: int, frame: Frame, size: int) -> None:
+    def put(self, key: Hashable, value: Any, size: int) -> None:
         with self._lock:
-            if index not in self._kept and self._size + size <= self._limit:
-                self._kept[index] = frame
+            if key not in self._kept and self._size + size <= self._limit:
+                self._kept[key] = value
                 self._size += size

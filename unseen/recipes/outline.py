@@ -29,7 +29,8 @@ def locate(reference: str) -> tuple[str, str]:
         function = reference
         known = known_recipes()
     if function not in known:
-        raise UnseenError(f"no recipe {reference!r}", "known: " + ", ".join(sorted(known)), nearest(function, known))
+        rule = "known: " + ", ".join(sorted(known)) if known else "a recipe takes nothing and is annotated `-> Recipe`"
+        raise UnseenError(f"no recipe {reference!r}", rule, nearest(function, known) if known else "")
     return known[function], function
 
 

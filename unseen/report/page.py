@@ -14,6 +14,7 @@ from unseen.report.run_folder import RunFolder, read_pictures, read_run
 from unseen.report.svg import Number, bar, number
 
 MOST_PICTURES = 6  # samples shown, and steps shown in the history of the first sample
+FILM = 4  # a picture this many times as wide as high is a strip of frames: it gets the whole width of the page
 
 
 def report(runs: Sequence[Path], out: Path) -> Path:
@@ -99,6 +100,7 @@ def _pictures(files: list[Path]) -> dict[str, Any] | None:
     return {
         "step": last.step,
         "caption": last.caption or "The run did not record how the prediction was turned into a picture.",
+        "film": last.input.shape[2] >= FILM * last.input.shape[1],
         "rows": rows,
         "history": [(one.step, picture_uri(one.prediction[0])) for one in history if len(one.prediction)],
     }

@@ -54,7 +54,7 @@ def draw(objective: Objective, clip: Clip, batch: MaskedBatch, prediction: dict[
     pictures = {key: _picture(unit.picture(value, units)) for key, value in stacks.items()}
     target = objective.targets[name].target
     assert isinstance(target, Pixels)
-    _write(path, pictures, f"visible units as recorded, {CAPTIONS[target.normalise]}; never from the hidden truth")
+    _write(path, pictures, f"Visible units as recorded, {CAPTIONS[target.normalise]}; never from the hidden truth.")
     return True
 
 

@@ -63,9 +63,9 @@ class Tubes:
         parts = values.unflatten(1, units.grid or (0, 0, 0)).permute(0, 1, 4, 7, 2, 5, 3, 6)
         return parts.flatten(6, 7).flatten(4, 5).flatten(1, 2)
 
-    def picture(self, values: Shaped[Tensor, "B N t h w C"], units: Units) -> Shaped[Tensor, "B C H W"]:
-        """A film strip: the frames of the video one below another."""
-        return self.join(values, units).transpose(1, 2).flatten(2, 3)
+    def picture(self, values: Shaped[Tensor, "B N t h w C"], units: Units) -> Shaped[Tensor, "B C H _"]:
+        """A film strip: the frames of the video side by side, the first on the left."""
+        return self.join(values, units).permute(0, 2, 3, 1, 4).flatten(3)
 
     def _centres(self, clip: Clip, grid: tuple[int, int, int], device: torch.device) -> Float[Tensor, "B N 3"]:
         slots, rows, columns = grid
