@@ -39,8 +39,8 @@ class Shot(NamedTuple):
 class Cameras:
     """The frames of all cameras (or of `picture.sensors`) of some logs: by log, then by camera, then in time order.
 
-    Decoded frames and depths stay in memory up to `cache_mb`; what is in there changes speed, never content. Safe to share
-    between threads.
+    Decoded frames and depths stay in memory up to `cache_mb`; what is in there changes speed, never content. Safe to
+    share between threads.
     """
 
     def __init__(self, store: Store, log_ids: Sequence[str], picture: Frames, cache_mb: int):
