@@ -115,6 +115,22 @@ class Unit(Protocol):
     """WHAT can be hidden: cuts the content of a clip into units and says where they are."""
 
     @property
+@runtime_checkable
+class Calibrated(Protocol):
+    """A part of a model that fits statistics to data once, before training (a whitening stem)."""
+
+    def calibrate(self, values: Shaped[Tensor, "M *P"]) -> None:
+        """Fit them to units of training samples."""
+        ...
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A part of a model that has numbers of its own to tell at every look of the monitors (a codebook's use)."""
+
+    def measures(self) -> dict[str, float]: ...
+
+
     def spacing(self) -> tuple[float, ...]: ...
 
     def cut(self, clip: Clip) -> tuple[Shaped[Tensor, "B N *P"], Units]: ...
@@ -217,6 +233,15 @@ def check(batch: MaskedBatch, on_visible: frozenset[str] = frozenset()) -> Maske
         raise ValueError("a unit that does not exist is visible")
     if not visible.any(dim=1).all():
         raise ValueError("a sample has no visible unit")
+@runtime_checkable
+class Pretrained(Protocol):
+    """A node of a recipe that was trained before, such as a teacher: what it has seen, the run has seen too."""
+
+    def lineage(self) -> dict[str, Any]:
+        """Its folder ("run"), and what that was trained on ("lineage": with "pretrained_on", or "unknown")."""
+        ...
+
+
     for name, mask in masks.items():
         label = f"target {name!r}: " if name else ""
         if mask.shape != targets[name].shape[:2]:

@@ -152,6 +152,13 @@ def test_a_run_tells_its_teachers(tmp_path):
     assert unknown_origins(tmp_path) == set()
 
 
+def test_a_recipe_whose_view_brings_a_file_has_no_teacher():
+    from unseen.recipes.run import teachers
+    from unseen.recipes.text import bert
+
+    assert teachers(bert()) == [], "the file of a view is asked with its store, by its own name"
+
+
 def test_networks_of_other_units_are_refused(tmp_path):
     tokenizer(tmp_path / "other", unit=Patches(size=(8, 8)))
     with pytest.raises(UnseenError, match="unit"):

@@ -70,7 +70,7 @@ class Passages:
         write_whole(folder / "tokenizer.json", path.read_bytes())
         return replace(self, tokenizer="tokenizer.json")
 
-    def lineage(self, store: Store) -> list[dict[str, Any]]:
+    def origins(self, store: Store) -> list[dict[str, Any]]:
         """Of which logs the tokenizer was made."""
         from unseen.data.tokenizer import load_tokenizer, read_lineage
 

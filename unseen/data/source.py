@@ -58,6 +58,6 @@ class WithFile(View, Protocol):
         """Copy the file into a folder; the view as it is to be `found` there."""
         ...
 
-    def lineage(self, store: Store) -> list[dict[str, Any]]:
+    def origins(self, store: Store) -> list[dict[str, Any]]:
         """Of each file its name ("file") and "lineage": the logs it was fitted to ("pretrained_on"), or "unknown"."""
         ...
