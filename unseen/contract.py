@@ -156,8 +156,7 @@ class Corruption(Protocol):
 class Target(Protocol):
     """WHAT is predicted, and its loss per unit, unreduced.
 
-    A target that a network makes has one more method, `bind(model, objective)`: it gives the same target with its
-    network (`Bound`). Until then `make` gives zeros, from which shapes can be told.
+    One that a network makes is `Unbound` besides: until it is bound, `make` gives zeros, from which shapes can be told.
     """
 
     suits: ClassVar[str]  # the downstream use that this target serves
@@ -197,6 +196,15 @@ class Source(Protocol):
     """Samples, as the loop reads them. Safe to share between threads."""
 
     digest: str  # of all that decides a batch
+
+@runtime_checkable
+class Unbound(Protocol):
+    """What a target that a network makes is besides, as recipes hold it."""
+
+    def bind(self, model: MaskedModel, objective: Any, precision: str) -> Target:
+        """The same target with its network (`Bound`), which computes in that precision."""
+        ...
+
 
     def __len__(self) -> int: ...
 

@@ -20,12 +20,14 @@ from unseen.contract import (
     Output,
     Shapes,
     Target,
+    Unbound,
     Unit,
     Units,
     walk,
 )
 from unseen.errors import UnseenError
 from unseen.packing import pack
+from unseen.precision import resolve_precision
 from unseen.randomness import keys, uniform
 from unseen.systems.cues import Importance, correction
 from unseen.units.normalise import Normalise, apply
@@ -127,10 +129,17 @@ class Objective:
         every = frozenset(self.weights())
         return every if self.corruption is not None else frozenset(name for name in every if name.endswith(VISIBLE))
 
-    def bind(self, model: MaskedModel) -> "Objective":
-        """The same objective, in which every target that a network makes has that network."""
+    def bind(self, model: MaskedModel, precision: str = "auto") -> "Objective":
+        """The same objective, in which every target that a network makes has that network, where the model is.
+
+        `precision` is that of the run; "auto" follows the hardware.
+        """
+        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        precision = resolve_precision(precision, device)
         bound = {
-            name: replace(term, target=term.target.bind(model, self)) if hasattr(term.target, "bind") else term
+            name: replace(term, target=term.target.bind(model, self, precision))
+            if isinstance(term.target, Unbound)
+            else term
             for name, term in self.targets.items()
         }
         return replace(self, targets=bound)
