@@ -71,6 +71,11 @@ class Units(NamedTuple):
     group: Int64[Tensor, "B N"] | None = None  # or [1, N]: units that belong together (the pieces of a word)
     place: Float[Tensor, "B N S 3"] | None = None  # or [1, N, S, 3]; m, fixed: what a unit shows; NaN unknown
 
+    @property
+    def eligible(self) -> Bool[Tensor, "B N"]:
+        """The units that may be hidden: those that exist and matter at all."""
+        return self.valid & (self.importance > 0)
+
 
 class Mask(NamedTuple):
     visible: Bool[Tensor, "B N"]
@@ -111,11 +116,6 @@ class MaskedModel(nn.Module):
 
 
 @runtime_checkable
-class Unit(Protocol):
-    """WHAT can be hidden: cuts the content of a clip into units and says where they are."""
-
-    @property
-@runtime_checkable
 class Calibrated(Protocol):
     """A part of a model that fits statistics to data once, before training (a whitening stem)."""
 
@@ -131,6 +131,11 @@ class Watched(Protocol):
     def measures(self) -> dict[str, float]: ...
 
 
+@runtime_checkable
+class Unit(Protocol):
+    """WHAT can be hidden: cuts the content of a clip into units and says where they are."""
+
+    @property
     def spacing(self) -> tuple[float, ...]: ...
 
     def cut(self, clip: Clip) -> tuple[Shaped[Tensor, "B N *P"], Units]: ...
@@ -141,6 +146,25 @@ class MaskPolicy(Protocol):
     """WHICH units are hidden: a pure function of where they are, one key per sample, and metadata."""
 
     def __call__(self, units: Units, key: Int64[Tensor, "B"], metadata: Metadata) -> Mask: ...
+
+
+class Promises(NamedTuple):
+    """What a mask policy says of itself: what laws and audits hold it to, and what they do not.
+
+    A policy that differs from a default has a class attribute or a property of that name.
+    """
+
+    hides: bool = True  # False: every unit is visible
+    drawn: bool = True  # False: the mask follows from where units are, no key moves it
+    even_coverage: bool = True  # False: it means to hide some units more often than others
+    whole_words: bool = False  # units of one group are hidden together: at most round(n * ratio) of n
+    whole_tubes: bool = False  # a place of the grid is treated alike in all time slots
+    follows_the_world: bool = False  # a place of the world (`Units.place`) is treated alike in all time slots
+
+
+def promises(policy: MaskPolicy) -> Promises:
+    """What a policy says of itself."""
+    return Promises(**{name: getattr(policy, name, usual) for name, usual in Promises._field_defaults.items()})
 
 
 @runtime_checkable
@@ -174,6 +198,15 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class Unbound(Protocol):
+    """What a target that a network makes is besides, as recipes hold it."""
+
+    def bind(self, model: MaskedModel, objective: Any, precision: str) -> Target:
+        """The same target with its network (`Bound`), which computes in that precision."""
+        ...
+
+
+@runtime_checkable
 class Bound(Protocol):
     """What a target that a network makes becomes once it is bound to a model: a Target that has state."""
 
@@ -181,6 +214,15 @@ class Bound(Protocol):
 
     def follow(self, model: MaskedModel, done: float) -> None:
         """Called after each step of the optimiser, with the share of the run that is done."""
+        ...
+
+
+@runtime_checkable
+class Pretrained(Protocol):
+    """A node of a recipe that was trained before, such as a teacher: what it has seen, the run has seen too."""
+
+    def lineage(self) -> dict[str, Any]:
+        """Its folder ("run"), and what that was trained on ("lineage": with "pretrained_on", or "unknown")."""
         ...
 
 
@@ -196,15 +238,6 @@ class Source(Protocol):
     """Samples, as the loop reads them. Safe to share between threads."""
 
     digest: str  # of all that decides a batch
-
-@runtime_checkable
-class Unbound(Protocol):
-    """What a target that a network makes is besides, as recipes hold it."""
-
-    def bind(self, model: MaskedModel, objective: Any, precision: str) -> Target:
-        """The same target with its network (`Bound`), which computes in that precision."""
-        ...
-
 
     def __len__(self) -> int: ...
 
@@ -241,15 +274,6 @@ def check(batch: MaskedBatch, on_visible: frozenset[str] = frozenset()) -> Maske
         raise ValueError("a unit that does not exist is visible")
     if not visible.any(dim=1).all():
         raise ValueError("a sample has no visible unit")
-@runtime_checkable
-class Pretrained(Protocol):
-    """A node of a recipe that was trained before, such as a teacher: what it has seen, the run has seen too."""
-
-    def lineage(self) -> dict[str, Any]:
-        """Its folder ("run"), and what that was trained on ("lineage": with "pretrained_on", or "unknown")."""
-        ...
-
-
     for name, mask in masks.items():
         label = f"target {name!r}: " if name else ""
         if mask.shape != targets[name].shape[:2]:

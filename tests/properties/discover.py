@@ -18,7 +18,7 @@ import unseen.masks
 import unseen.models
 import unseen.targets
 import unseen.units
-from unseen.contract import Clip, Corruption, MaskPolicy, ModelSpec, Target, Unit, Units
+from unseen.contract import Clip, Corruption, MaskPolicy, ModelSpec, Target, Unit, Units, promises
 from unseen.errors import UnseenError
 from unseen.models import (
     ConvStem,
@@ -136,7 +136,7 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
 def policies() -> list[MaskPolicy]:
     """Those that hide something."""
     found = members(unseen.masks, MaskPolicy, others=(Corruption,))
-    return [policy for policy in found if getattr(policy, "hides", True)]
+    return [policy for policy in found if promises(policy).hides]
 
 
 def corruptions() -> list[Corruption]:

@@ -142,7 +142,10 @@ class Objective:
             else term
             for name, term in self.targets.items()
         }
-        return replace(self, targets=bound)
+        objective = replace(self, targets=bound)
+        for network in objective.networks().values():
+            network.to(device)
+        return objective
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks of bound targets, by target name."""
@@ -194,9 +197,8 @@ def masked(policy: MaskPolicy, units: Units, key: Int64[Tensor, "B"], metadata: 
     """What a policy chooses among the units that may be hidden; those of importance 0 are always visible."""
     if bool((units.importance > 0).all()):
         return policy(units, key, metadata)
-    eligible = units.valid & (units.importance > 0)
-    mask = policy(units._replace(valid=eligible), key, metadata)
-    return mask._replace(visible=mask.visible | (units.valid & ~eligible))
+    mask = policy(units._replace(valid=units.eligible), key, metadata)
+    return mask._replace(visible=mask.visible | (units.valid & ~units.eligible))
 
 
 def sample(mask: Bool[Tensor, "B N"], share: float, key: Int64[Tensor, "B"]) -> Bool[Tensor, "B N"]:
