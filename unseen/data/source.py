@@ -19,6 +19,7 @@ class LogSource(Source, Protocol):
     sample_id: np.ndarray  # [n] int64
     frame_id: list[str]
     sensor_of: list[str]  # the name of the sensor
+    left_out: dict[str, str]  # the logs that give no sample, and why
 
     def raw(self, clip: Clip) -> Any:
         """The content of a clip as a user would hand it to a loaded encoder."""
@@ -43,6 +44,15 @@ class View(Protocol):
 
     def present(self, raw: Any) -> Clip:
         """What a user hands to a loaded encoder, as a clip, nothing random. UnseenError for what cannot be read."""
+        ...
+
+
+@runtime_checkable
+class Imagined(View, Protocol):
+    """A view whose samples have one size, so that one can be thought of without any recording."""
+
+    def blank(self) -> Any:
+        """One training sample with nothing in it, as `present` takes it."""
         ...
 
 

@@ -90,6 +90,10 @@ class Frames:
         check_images(raw, self.channels)
         return Clip(image=raw, region_px=torch.tensor([[0.0, 0.0, *self.frame_px]], device=raw.device))
 
+    def blank(self) -> Tensor:
+        """A black training image [1, C, H, W]."""
+        return torch.zeros(1, self.channels, *self.image_px, dtype=torch.uint8)
+
     def frame(self, image: Shaped[np.ndarray, "h w C"]) -> Frame:
         """Reduce a decoded image to what the view can use; a pure function of image and view, so it may be cached."""
         if image.shape[2] not in (1, 3):
