@@ -22,14 +22,10 @@ class Clip(TypedDict, total=False):
     previous: Shaped[Tensor, "B C H W"]  # the same region of the frame before (itself where there is none)
     video: Shaped[Tensor, "B T C H W"]  # the same region of T frames; raw, or float once normalised
     frame_time_s: Float[Tensor, "B T"]  # of each frame of the video, from its first
-    intrinsics: Float[
-        Tensor, "B T 3 3"
-    ]  # of the pixels of the video (or of the T cameras) as they are here; NaN unknown
+    intrinsics: Float[Tensor, "B T 3 3"]  # of the pixels of the video, or of T cameras, as they are here; NaN unknown
     world_from_camera: Float[Tensor, "B T 4 4"]  # m; x right, y down, z forward; the world is fixed within the clip
     camera_there: Bool[Tensor, "B K"]  # of K cameras side by side in the image; False: nothing came from this one
-    camera_px: Float[
-        Tensor, "B K 2"
-    ]  # (y, x) of each camera's frame on their common canvas; regions are within a frame
+    camera_px: Float[Tensor, "B K 2"]  # (y, x) of each camera's frame on their canvas; regions are within a frame
     depth_m: Float[Tensor, "B T H W"]  # along z of the camera; NaN where it is not known
     token: Int64[Tensor, "B N"]  # ids of a vocabulary; -1 = padding
     token_group: Int64[Tensor, "B N"]  # which word of the passage a token is a piece of; -1 = none
