@@ -28,7 +28,10 @@ def catalogue() -> str:
     kinds: list[tuple[str, list[type]]] = [
         ("units", members(unseen.units, Unit)),
         ("masks", members(unseen.masks, MaskPolicy) + members(unseen.masks, Corruption)),
-        ("targets", members(unseen.targets, Target) + [teachers.Momentum, teachers.Frozen, codes.Codes]),
+        (
+            "targets",
+            members(unseen.targets, Target) + [teachers.Momentum, teachers.Frozen, codes.Codes, codes.Commitment],
+        ),
     ]
     parts = ["| | |", "|---|---|"]
     parts += [f"| **{name}** | {' · '.join(one(kind) for kind in found)} |" for name, found in kinds]

@@ -22,14 +22,10 @@ class Clip(TypedDict, total=False):
     previous: Shaped[Tensor, "B C H W"]  # the same region of the frame before (itself where there is none)
     video: Shaped[Tensor, "B T C H W"]  # the same region of T frames; raw, or float once normalised
     frame_time_s: Float[Tensor, "B T"]  # of each frame of the video, from its first
-    intrinsics: Float[
-        Tensor, "B T 3 3"
-    ]  # of the pixels of the video (or of the T cameras) as they are here; NaN unknown
+    intrinsics: Float[Tensor, "B T 3 3"]  # of the pixels of the video, or of T cameras, as they are here; NaN unknown
     world_from_camera: Float[Tensor, "B T 4 4"]  # m; x right, y down, z forward; the world is fixed within the clip
     camera_there: Bool[Tensor, "B K"]  # of K cameras side by side in the image; False: nothing came from this one
-    camera_px: Float[
-        Tensor, "B K 2"
-    ]  # (y, x) of each camera's frame on their common canvas; regions are within a frame
+    camera_px: Float[Tensor, "B K 2"]  # (y, x) of each camera's frame on their canvas; regions are within a frame
     depth_m: Float[Tensor, "B T H W"]  # along z of the camera; NaN where it is not known
     token: Int64[Tensor, "B N"]  # ids of a vocabulary; -1 = padding
     token_group: Int64[Tensor, "B N"]  # which word of the passage a token is a piece of; -1 = none
@@ -71,6 +67,11 @@ class Units(NamedTuple):
     group: Int64[Tensor, "B N"] | None = None  # or [1, N]: units that belong together (the pieces of a word)
     place: Float[Tensor, "B N S 3"] | None = None  # or [1, N, S, 3]; m, fixed: what a unit shows; NaN unknown
 
+    @property
+    def eligible(self) -> Bool[Tensor, "B N"]:
+        """The units that may be hidden: those that exist and matter at all."""
+        return self.valid & (self.importance > 0)
+
 
 class Mask(NamedTuple):
     visible: Bool[Tensor, "B N"]
@@ -111,6 +112,22 @@ class MaskedModel(nn.Module):
 
 
 @runtime_checkable
+class Calibrated(Protocol):
+    """A part of a model that fits statistics to data once, before training (a whitening stem)."""
+
+    def calibrate(self, values: Shaped[Tensor, "M *P"]) -> None:
+        """Fit them to units of training samples."""
+        ...
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A part of a model that has numbers of its own to tell at every look of the monitors (a codebook's use)."""
+
+    def measures(self) -> dict[str, float]: ...
+
+
+@runtime_checkable
 class Unit(Protocol):
     """WHAT can be hidden: cuts the content of a clip into units and says where they are."""
 
@@ -127,6 +144,25 @@ class MaskPolicy(Protocol):
     def __call__(self, units: Units, key: Int64[Tensor, "B"], metadata: Metadata) -> Mask: ...
 
 
+class Promises(NamedTuple):
+    """What a mask policy says of itself: what laws and audits hold it to, and what they do not.
+
+    A policy that differs from a default has a class attribute or a property of that name.
+    """
+
+    hides: bool = True  # False: every unit is visible
+    drawn: bool = True  # False: the mask follows from where units are, no key moves it
+    even_coverage: bool = True  # False: it means to hide some units more often than others
+    whole_words: bool = False  # units of one group are hidden together: at most round(n * ratio) of n
+    whole_tubes: bool = False  # a place of the grid is treated alike in all time slots
+    follows_the_world: bool = False  # a place of the world (`Units.place`) is treated alike in all time slots
+
+
+def promises(policy: MaskPolicy) -> Promises:
+    """What a policy says of itself."""
+    return Promises(**{name: getattr(policy, name, usual) for name, usual in Promises._field_defaults.items()})
+
+
 @runtime_checkable
 class Corruption(Protocol):
     """Changes what the model reads: it may let the model read targets, with other content or (declared) their own."""
@@ -140,8 +176,7 @@ class Corruption(Protocol):
 class Target(Protocol):
     """WHAT is predicted, and its loss per unit, unreduced.
 
-    A target that a network makes has one more method, `bind(model, objective)`: it gives the same target with its
-    network (`Bound`). Until then `make` gives zeros, from which shapes can be told.
+    One that a network makes is `Unbound` besides: until it is bound, `make` gives zeros, from which shapes can be told.
     """
 
     suits: ClassVar[str]  # the downstream use that this target serves
@@ -159,6 +194,15 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class Unbound(Protocol):
+    """What a target that a network makes is besides, as recipes hold it."""
+
+    def bind(self, model: MaskedModel, objective: Any, precision: str) -> Target:
+        """The same target with its network (`Bound`), which computes in that precision."""
+        ...
+
+
+@runtime_checkable
 class Bound(Protocol):
     """What a target that a network makes becomes once it is bound to a model: a Target that has state."""
 
@@ -166,6 +210,15 @@ class Bound(Protocol):
 
     def follow(self, model: MaskedModel, done: float) -> None:
         """Called after each step of the optimiser, with the share of the run that is done."""
+        ...
+
+
+@runtime_checkable
+class Pretrained(Protocol):
+    """A node of a recipe that was trained before, such as a teacher: what it has seen, the run has seen too."""
+
+    def lineage(self) -> dict[str, Any]:
+        """Its folder ("run"), and what that was trained on ("lineage": with "pretrained_on", or "unknown")."""
         ...
 
 

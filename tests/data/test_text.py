@@ -172,11 +172,11 @@ def test_another_tokenizer_is_another_source(view):
     path.unlink()
     train_tokenizer(store, store.log_ids(), path, kind="bpe", vocabulary=290, case="keep")
     assert passages.open(store, store.log_ids()).digest != before
-    (made,) = passages.lineage(store)
+    (made,) = passages.origins(store)
     assert made["lineage"]["pretrained_on"] == store.log_ids(), "judges refuse to test on logs of the tokenizer"
     path.with_suffix(".lineage.json").write_text(json.dumps({"digest": "of another"}))
     with pytest.raises(UnseenError, match="digests differ"):
-        passages.lineage(store)
+        passages.origins(store)
     path.unlink()
     with pytest.raises(UnseenError, match="no tokenizer"):
         passages.open(store, store.log_ids())

@@ -164,6 +164,7 @@ class OneWord:
     """Hides a single word, whatever the ratio."""
 
     ratio: float = 0.5
+    whole_words: ClassVar[bool] = True
 
     def __call__(self, units: Units, key: Tensor, metadata: Metadata) -> Mask:
         target = (units.group == 0) & units.valid
@@ -175,6 +176,7 @@ class OvershootsByAWord:
     """Adds words until the count is reached, the last one whole."""
 
     ratio: float = 0.3
+    whole_words: ClassVar[bool] = True
 
     def __call__(self, units: Units, key: Tensor, metadata: Metadata) -> Mask:
         wanted = counts(units.valid, self.ratio)[1]

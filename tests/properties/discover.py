@@ -18,7 +18,7 @@ import unseen.masks
 import unseen.models
 import unseen.targets
 import unseen.units
-from unseen.contract import Clip, Corruption, MaskPolicy, ModelSpec, Target, Unit, Units
+from unseen.contract import Clip, Corruption, MaskPolicy, ModelSpec, Target, Unit, Units, promises
 from unseen.errors import UnseenError
 from unseen.models import (
     ConvStem,
@@ -136,7 +136,7 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
 def policies() -> list[MaskPolicy]:
     """Those that hide something."""
     found = members(unseen.masks, MaskPolicy, others=(Corruption,))
-    return [policy for policy in found if getattr(policy, "hides", True)]
+    return [policy for policy in found if promises(policy).hides]
 
 
 def corruptions() -> list[Corruption]:
@@ -258,25 +258,27 @@ def objective(unit: Unit, mask: MaskPolicy, target: Target, **settings) -> Objec
     return Objective(normalise=Fixed(), unit=unit, mask=mask, targets={"only": term}, **settings)
 
 
+_known: dict[str, bool] = {}  # what fits what: members are frozen, and their repr tells all of them
+
+
 def fits(model: ModelSpec, unit: Unit) -> bool:
-    """Whether the model takes such units; one that does not must say so in one line."""
-    goal = objective(unit, unseen.masks.Random(), first_target(repr(unit), lambda: unit))
-    return works(lambda: model.build(goal.shapes(goal.batch(clip(), key_of(3)))))
+    """Whether the model takes such units; one that does not must say so in one line. Found once for each pair."""
+    if (pair := repr((model, unit))) not in _known:
+        goal = objective(unit, unseen.masks.Random(), first_target(unit))
+        _known[pair] = works(lambda: model.build(goal.shapes(goal.batch(clip(), key_of(3)))))
+    return _known[pair]
 
 
-_first: dict[str, Target] = {}
-
-
-def first_target(name: str, unit: Callable[[], Unit]) -> Target:
-    """The first target that takes such units; found once for each unit."""
-    if name not in _first:
-        _first[name] = next(target for target in targets() if suits(unit(), unseen.masks.Random(), target))
-    return _first[name]
+def first_target(unit: Unit) -> Target:
+    """The first target that takes such units."""
+    return next(target for target in targets() if suits(unit, unseen.masks.Random(), target))
 
 
 def suits(unit: Unit, mask: MaskPolicy, target: Target) -> bool:
-    """Whether policy and target take such units; one that needs a grid, say, must say so in one line."""
-    return works(lambda: objective(unit, mask, target).batch(clip(), key_of(3)))
+    """Whether policy and target take such units; one that needs a grid, say, must say so in one line. Found once."""
+    if (three := repr((unit, mask, target))) not in _known:
+        _known[three] = works(lambda: objective(unit, mask, target).batch(clip(), key_of(3)))
+    return _known[three]
 
 
 def works(attempt: Callable[[], Any]) -> bool:

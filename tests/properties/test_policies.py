@@ -1,10 +1,13 @@
 """Every mask policy that the package exports obeys the laws of masks, and each law can fail."""
 
+from functools import cache
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unseen.contract import promises
 from unseen.masks import Random
 
 from . import broken, laws
@@ -13,15 +16,19 @@ from .discover import key_of, name_of, policies, works
 every_policy = pytest.mark.parametrize("policy", policies(), ids=name_of)
 on_each = pytest.mark.parametrize("slots", [None, 6, 0], ids=["image", "clip", "row"])
 B, ROWS, COLUMNS = 3, 5, 7
+KINDS = (None, 6, 0)
 
 
 def skip_unless_taken(policy, slots) -> None:
     """A policy may need one kind of grid, but then it says so in one line; none may refuse all."""
-    kinds = (None, 6, 0)
-    taken = [works(lambda kind=kind: policy(laws.grid_units(1, 3, 4, slots=kind), key_of(1), {})) for kind in kinds]
-    assert any(taken), "the policy takes units neither of images nor of clips nor of text"
-    if not taken[kinds.index(slots)]:
+    assert any(takes(policy, kind) for kind in KINDS), "the policy takes units neither of images, of clips nor of text"
+    if not takes(policy, slots):
         pytest.skip("not for this grid")
+
+
+@cache
+def takes(policy, slots) -> bool:
+    return works(lambda: policy(laws.grid_units(1, 3, 4, slots=slots), key_of(1), {}))
 
 
 @every_policy
@@ -71,9 +78,9 @@ def test_padding_keeps_the_counts(policy, slots):
 @every_policy
 @on_each
 def test_coverage_is_even(policy, slots):
-    """A policy that means to favour some units says so with a class attribute `even_coverage = False`."""
+    """A policy that means to favour some units says so: `even_coverage = False` (`contract.Promises`)."""
     skip_unless_taken(policy, slots)
-    if getattr(policy, "even_coverage", True):
+    if promises(policy).even_coverage:
         laws.covers_evenly(policy, laws.grid_units(3000, ROWS, COLUMNS, slots=slots))
 
 

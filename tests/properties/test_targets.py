@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unseen.contract import Clip
+from unseen.contract import Clip, Unbound
 from unseen.masks import Random
 from unseen.models import MaskedAutoencoder, SelfAttention, ViT
 from unseen.units import Fixed, Patches, Tokens
@@ -17,7 +17,7 @@ SMALL = MaskedAutoencoder(encoder=ViT(width=8, depth=2, heads=2), predictor=Self
 
 def ready(target):
     """A target with its network, where a network makes it."""
-    if not hasattr(target, "bind"):
+    if not isinstance(target, Unbound):
         return target
     goal = objective(Patches(size=(4, 4)), Random(), target)
     net = SMALL.build(goal.shapes(goal.batch(clip(), key_of(3))))

@@ -152,12 +152,37 @@ def test_a_run_tells_its_teachers(tmp_path):
     assert unknown_origins(tmp_path) == set()
 
 
+def test_a_recipe_whose_view_brings_a_file_has_no_teacher():
+    from unseen.recipes.run import teachers
+    from unseen.recipes.text import bert
+
+    assert teachers(bert()) == [], "the file of a view is asked with its store, by its own name"
+
+
 def test_networks_of_other_units_are_refused(tmp_path):
     tokenizer(tmp_path / "other", unit=Patches(size=(8, 8)))
     with pytest.raises(UnseenError, match="unit"):
         trained_by(Codes(tokenizer=str(tmp_path / "other")), InPlace(encoder=VIT))
     with pytest.raises(UnseenError, match="tokenizer"):
         trained_by(Codes(), InPlace(encoder=VIT))
+
+
+def test_networks_stand_where_the_model_does_and_compute_as_it_does(tmp_path):
+    tokenizer(tmp_path)
+    terms = {"mean": Term(target=Momentum()), "codes": Term(target=Codes(tokenizer=str(tmp_path)))}
+    goal = Objective(normalise=Fixed(), unit=UNIT, mask=Block(ratio=0.5), targets=terms)
+    net = InPlace(encoder=VIT).build(goal.shapes(batch_of(goal))).to("meta")
+    bound = goal.bind(net, "bfloat16")
+    assert {p.device.type for n in bound.networks().values() for p in (*n.parameters(), *n.buffers())} == {"meta"}
+    assert bound.targets["mean"].target.precision == "bfloat16"
+
+
+def test_words_do_not_depend_on_autocast(tmp_path):
+    _, net = tokenizer(tmp_path)
+    codes = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [1.0, 2e-3]]), dim=1)  # alike in bfloat16
+    net.encoder.table = torch.cat([codes, torch.zeros(2, 4)], dim=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net.encoder.ids(net.encoder.table[None]).tolist() == [[0, 1]]
 
 
 def test_a_frozen_teacher_is_the_encoder_of_a_run(tmp_path):

@@ -190,6 +190,7 @@ class CameraSource:
         self.cameras, self.named_by, self.view, self.seed = cameras, named_by, view, seed
         self.store, self.log_ids = cameras.store, cameras.log_ids
         self.log_of = cameras.log_of[named_by]
+        self.left_out: dict[str, str] = {}
         shots = [cameras.shots[index] for index in named_by]
         self.sensor_of, self.frame_id = [shot.sensor for shot in shots], [shot.frame_id for shot in shots]
         self.sample_id = np.array([sample_id(shot.frame_id, shot.sensor) for shot in shots])

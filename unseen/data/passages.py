@@ -70,7 +70,7 @@ class Passages:
         write_whole(folder / "tokenizer.json", path.read_bytes())
         return replace(self, tokenizer="tokenizer.json")
 
-    def lineage(self, store: Store) -> list[dict[str, Any]]:
+    def origins(self, store: Store) -> list[dict[str, Any]]:
         """Of which logs the tokenizer was made."""
         from unseen.data.tokenizer import load_tokenizer, read_lineage
 
@@ -126,6 +126,7 @@ class PassageSource:
                 "see: unseen inspect",
             )
         log_of, sensor, self._row, frame = zip(*rows, strict=True)
+        self.left_out: dict[str, str] = {}
         self.log_of, self.sensor_of, self.frame_id = np.array(log_of), list(sensor), list(frame)
         self.sample_id = np.array([sample_id(f, s) for f, s in zip(frame, sensor, strict=True)])
         self._index = {int(one): index for index, one in enumerate(self.sample_id)}

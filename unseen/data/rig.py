@@ -63,6 +63,11 @@ class Rig:
         place = on_canvas(there, self.picture.frame_px[1])
         return Clip(image=raw, region_px=region, **place, **_measured(raw, there))
 
+    def blank(self) -> Tensor:
+        """A nearly black training image [1, C, H, K * W]: a camera that is exactly zero would be missing."""
+        height, width = self.picture.image_px
+        return torch.ones(1, self.picture.channels, height, width * len(self.cameras), dtype=torch.uint8)
+
 
 class RigSource(CameraSource):
     """The frames of some logs of a store, all cameras at once; see `CameraSource` for their order.

@@ -19,6 +19,7 @@ class LogSource(Source, Protocol):
     sample_id: np.ndarray  # [n] int64
     frame_id: list[str]
     sensor_of: list[str]  # the name of the sensor
+    left_out: dict[str, str]  # the logs that give no sample, and why
 
     def raw(self, clip: Clip) -> Any:
         """The content of a clip as a user would hand it to a loaded encoder."""
@@ -47,6 +48,15 @@ class View(Protocol):
 
 
 @runtime_checkable
+class Imagined(View, Protocol):
+    """A view whose samples have one size, so that one can be thought of without any recording."""
+
+    def blank(self) -> Any:
+        """One training sample with nothing in it, as `present` takes it."""
+        ...
+
+
+@runtime_checkable
 class WithFile(View, Protocol):
     """A view that reads a file of its own (a tokenizer), which has to go where its encoder goes."""
 
@@ -58,6 +68,6 @@ class WithFile(View, Protocol):
         """Copy the file into a folder; the view as it is to be `found` there."""
         ...
 
-    def lineage(self, store: Store) -> list[dict[str, Any]]:
+    def origins(self, store: Store) -> list[dict[str, Any]]:
         """Of each file its name ("file") and "lineage": the logs it was fitted to ("pretrained_on"), or "unknown"."""
         ...

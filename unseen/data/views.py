@@ -44,9 +44,7 @@ class Frames:
     area: tuple[float, float] = (0.2, 1.0)  # share of the frame that a crop covers
     aspect: tuple[float, float] = (0.75, 1.3333)  # width to height of the crop, relative to crop_px's own
     flip: bool = True
-    jitter: float = (
-        0.0  # brightness, contrast and gain of each channel vary by +- this; not part of frame_mean, frame_std
-    )
+    jitter: float = 0.0  # brightness, contrast and gain of each channel vary by +- this; frame_mean, frame_std do not
     channels: int = 3  # grey is repeated to 3; colour becomes luma for 1
     position: Literal["frame", "crop"] = "frame"  # where the crop lies in the frame, or as if each crop were the frame
     sensors: tuple[str, ...] = ()  # names of cameras; () = every camera
@@ -89,6 +87,10 @@ class Frames:
         """Images [B, C, H, W], uint8 or uint16, as whole frames: each spans the nominal frame, whatever its size."""
         check_images(raw, self.channels)
         return Clip(image=raw, region_px=torch.tensor([[0.0, 0.0, *self.frame_px]], device=raw.device))
+
+    def blank(self) -> Tensor:
+        """A black training image [1, C, H, W]."""
+        return torch.zeros(1, self.channels, *self.image_px, dtype=torch.uint8)
 
     def frame(self, image: Shaped[np.ndarray, "h w C"]) -> Frame:
         """Reduce a decoded image to what the view can use; a pure function of image and view, so it may be cached."""

@@ -66,6 +66,10 @@ class Windows:
         region = torch.tensor([[0.0, 0.0, *self.picture.frame_px]], device=raw.device)
         return Clip(video=raw, frame_time_s=times, region_px=region)
 
+    def blank(self) -> Tensor:
+        """A black training video [1, T, C, H, W]."""
+        return torch.zeros(1, self.frames, self.picture.channels, *self.picture.image_px, dtype=torch.uint8)
+
 
 class WindowSource(CameraSource):
     """The windows of some logs of a store; see `CameraSource` for their order.
@@ -77,8 +81,9 @@ class WindowSource(CameraSource):
         self, store: Store, log_ids: Sequence[str], view: Windows, *, seed: int, log_power: float, cache_mb: int
     ):
         cameras = Cameras(store, log_ids, view.picture, cache_mb)
-        self.window, self.left_out = find_windows(cameras, view)
+        self.window, left_out = find_windows(cameras, view)
         super().__init__(cameras, self.window[:, view.frames // 2], view, seed, log_power)
+        self.left_out = left_out
         self._calibration = Calibration(store, log_ids)
 
     def batch(self, positions: Int64[np.ndarray, "B"]) -> Clip:

@@ -7,9 +7,7 @@ from torch import Tensor
 from unseen.contract import Mask
 
 SAMPLES, POINTS = 4, 1024  # clips and target points of each that are compared: distances are quadratic
-REACH = (
-    0.75  # a point is seen where a visible one is nearer than this many sub-sample spacings (half a diagonal is 0.71)
-)
+REACH = 0.75  # a point is seen where a visible one is nearer than so many sub-sample spacings (half a diagonal: 0.71)
 
 
 def image_leak(mask: Mask, slots: int) -> float:

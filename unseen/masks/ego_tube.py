@@ -36,9 +36,7 @@ class EgoTube:
 
     visible: float = 0.25
     target: float = 0.5
-    cell: float = (
-        8.0  # units along its side; smaller cells leak more (6: 2 % at 14 m/s), larger ones hide fewer regions
-    )
+    cell: float = 8.0  # units along its side; smaller ones leak more (6: 2 % at 14 m/s), larger ones hide fewer regions
     by: Literal["view", "ground"] = "view"
     fallback: Literal["refuse", "tube"] = "refuse"
 

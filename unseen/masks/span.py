@@ -31,6 +31,10 @@ class Span:
             raise UnseenError(f"Span: mean_length is {self.mean_length}", "a span has at least one unit")
 
     @property
+    def whole_words(self) -> bool:
+        return self.words
+
+    @property
     def even_coverage(self) -> bool:
         return not self.words
 

@@ -25,6 +25,8 @@ class WholeWord:
     """
 
     ratio: float = 0.15  # share of the valid units that is hidden
+
+    whole_words: ClassVar[bool] = True
     even_coverage: ClassVar[bool] = False  # a long word fits less often than a short one
 
     def __call__(self, units: Units, key: Int64[Tensor, "B"], metadata: Metadata) -> Mask:

@@ -12,13 +12,8 @@ from unseen.randomness import keys, name_hash, normal, uniform
 M = TypeVar("M", bound=nn.Module)
 
 CHUNK = 2**14
-TOKENS = (
-    "cls_token",
-    "mask_token",
-    "mask_patch",
-    "pos_embed",
-    "segment_embed",
-)  # drawn from a normal distribution, std 0.02
+# drawn from a normal distribution, std 0.02
+TOKENS = ("cls_token", "mask_token", "mask_patch", "pos_embed", "segment_embed")
 
 
 def construct(factory: Callable[[], M], seed: int = 0) -> M:

@@ -114,8 +114,9 @@ class QuantiserEncoder(Encoder):
         return [F.normalize(self.to_code(output).float(), dim=-1) for output in outputs]
 
     def ids(self, tokens: Float[Tensor, "B N D"]) -> Int64[Tensor, "B N"]:
-        """The nearest code of each token."""
-        return (tokens.float() @ self.table.T).argmax(dim=-1)
+        """The nearest code of each token, in float32 also where all else is rounded: a rounding would change words."""
+        with torch.autocast(tokens.device.type, enabled=False):
+            return (tokens.float() @ self.table.T).argmax(dim=-1)
 
     @torch.no_grad()
     def learn(self, tokens: Float[Tensor, "M D"], ids: Int64[Tensor, "M"]) -> None:

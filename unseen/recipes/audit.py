@@ -13,6 +13,7 @@ from torch import Tensor
 from unseen.codec import to_json
 from unseen.contract import Clip, Units
 from unseen.data.cameras import IGNORE
+from unseen.data.source import Imagined
 from unseen.data.store import Store
 from unseen.errors import UnseenError
 from unseen.evaluate.audit import BATCH, Draws, audit, draw, steps_of
@@ -78,17 +79,11 @@ def imagined(recipe: Recipe, draws: int) -> Draws:
 
 
 def blank(recipe: Recipe) -> Clip:
-    """One sample of the size that the recipe trains on, and nothing in it. A view of other content than images may
-    have a method `imagine()` that gives what `present` takes."""
-    view: Any = recipe.view
-    if hasattr(view, "imagine"):
-        return view.present(view.imagine())
-    if not hasattr(view, "image_px"):
-        kind = type(view).__name__
+    """One sample of the size that the recipe trains on, and nothing in it."""
+    if not isinstance(recipe.view, Imagined):
+        kind = type(recipe.view).__name__
         raise UnseenError(f"units of {kind} cannot be imagined", "their number is in the recordings", "--data STORE")
-    clip = view.present(torch.zeros(1, view.channels, *view.image_px, dtype=torch.uint8))
-    level = torch.full((1, view.channels), 0.5)
-    return Clip(**{**clip, "frame_mean": level, "frame_std": level})
+    return recipe.view.present(recipe.view.blank())
 
 
 def recorded(
@@ -96,7 +91,7 @@ def recorded(
 ) -> tuple[Draws, UInt8[np.ndarray, "*"] | None]:
     """Training samples of a store, in their order; whole frames instead where these have labels."""
     source = open_source(recipe, store, training_logs(store, split)[0])
-    labelled = source.labelled().nonzero()[0] if hasattr(source, "labelled") else np.array([], dtype=int)
+    labelled = source.labelled("seg").nonzero()[0]
     parts, raw = [], []
     for start in range(0, draws, BATCH):
         places = np.arange(start, min(start + BATCH, draws))

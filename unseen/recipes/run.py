@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from unseen.codec import to_json
-from unseen.contract import Clip, MaskedModel, Shapes
+from unseen.contract import Calibrated, Clip, MaskedModel, Pretrained, Shapes
 from unseen.data.source import LogSource, WithFile
 from unseen.data.splits import load_split
 from unseen.data.store import Store
@@ -155,7 +155,7 @@ def training_logs(store: Store, split: str | None) -> tuple[list[str], dict[str,
 def open_source(recipe: Recipe, store: Store, logs: list[str]) -> LogSource:
     training = recipe.training
     source = recipe.view.open(store, logs, seed=training.seed, log_power=training.log_power, cache_mb=training.cache_mb)
-    for log, reason in getattr(source, "left_out", {}).items():
+    for log, reason in source.left_out.items():
         if first_process():
             print(f"log {log} gives no sample: {reason}", file=sys.stderr)
     return source
@@ -177,7 +177,7 @@ def shapes_of(objective: Objective, clip: Clip) -> Shapes:
 
 def calibrate(model: nn.Module, objective: Objective, source: LogSource) -> None:
     """Show units of training crops to every part that fits statistics to data (a whitening stem)."""
-    parts: list[Any] = [part for part in model.modules() if hasattr(part, "calibrate")]
+    parts = [part for part in model.modules() if isinstance(part, Calibrated)]
     if not parts:
         return
     clip = source.batch(np.arange(min(CALIBRATION_FRAMES, len(source))))
@@ -219,7 +219,7 @@ def record(
             "split": split,
         },
     )
-    fitted = recipe.view.lineage(store) if isinstance(recipe.view, WithFile) else []
+    fitted = recipe.view.origins(store) if isinstance(recipe.view, WithFile) else []
     seen = {log for made in fitted if isinstance(made["lineage"], dict) for log in made["lineage"]["pretrained_on"]}
     lineage = {"pretrained_on": sorted(seen | set(logs)), "store_digest": store.digest(), "init": begun_with}
     _write(run / "lineage.json", {**lineage, "teachers": [*teachers(recipe), *fitted]})
@@ -260,8 +260,8 @@ def origin(init: Path | None) -> dict[str, Any] | None:
 
 
 def teachers(node: Any) -> list[dict[str, Any]]:
-    """Where every network and vocabulary that a recipe names comes from: nodes with a method `lineage`."""
-    own = [node.lineage()] if hasattr(node, "lineage") else []
+    """Where every network that a recipe names comes from."""
+    own = [node.lineage()] if isinstance(node, Pretrained) else []
     if is_dataclass(node) and not isinstance(node, type):
         return own + [found for field in fields(node) for found in teachers(getattr(node, field.name))]
     parts = node.values() if isinstance(node, dict) else node if isinstance(node, tuple | list) else ()

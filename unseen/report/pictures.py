@@ -14,7 +14,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from unseen import masks
-from unseen.contract import Clip, MaskPolicy, Metadata, Units
+from unseen.contract import Clip, MaskPolicy, Metadata, Units, promises
 from unseen.errors import UnseenError
 from unseen.packing import pack
 from unseen.randomness import keys
@@ -64,7 +64,7 @@ def _for_images(policy: MaskPolicy) -> bool:
         draw_mask(np.zeros((64, 64, 3), np.uint8), policy, Patches(size=(16, 16)))
     except UnseenError:
         return False
-    return getattr(policy, "hides", True)
+    return promises(policy).hides
 
 
 def pipeline(image: Image, prediction: Image, hidden: Bool[Tensor, "N"], unit: Patches) -> str:

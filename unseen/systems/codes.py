@@ -25,8 +25,8 @@ class Codes:
     suits: ClassVar[str] = "semantic compression: classification, long schedules"
     risk: ClassVar[str] = "inherits the tokenizer's errors: one of foreign images knows no markings, cones or aircraft"
 
-    def bind(self, model: MaskedModel, objective: Objective) -> "BoundCodes":
-        """The target with the tokenizer's network."""
+    def bind(self, model: MaskedModel, objective: Objective, precision: str) -> "BoundCodes":
+        """The target with the tokenizer's network, which computes in float32: a rounding would change words."""
         return BoundCodes(self, matching_encoder(self.tokenizer, objective, ()))
 
     def lineage(self) -> dict[str, Any]:
@@ -68,13 +68,17 @@ class BoundCodes:
         assert isinstance(network, QuantiserEncoder)
         self.spec, self.network = spec, network.requires_grad_(False).eval()
         self.suits, self.risk = spec.suits, spec.risk
-        self.weight, self.prediction, self.loss = spec.weight, spec.prediction, spec.loss
+        self.weight, self.loss = spec.weight, spec.loss
 
     @torch.no_grad()
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Int64[Tensor, "B N"]:
-        """The id of every unit of the whole clip, in float32, so that a rounding never changes a word."""
+        """The id of every unit of the whole clip."""
         tokens = self.network(values, units.centre.expand(len(values), -1, -1), None)
         return self.network.ids(tokens)
+
+    def prediction(self, target: Int64[Tensor, "B N"]) -> tuple[int, ...]:
+        """One number per code."""
+        return (self.network.spec.codes,)
 
     def follow(self, model: MaskedModel, done: float) -> None:
         """A tokenizer stays as it is."""

@@ -20,12 +20,14 @@ from unseen.contract import (
     Output,
     Shapes,
     Target,
+    Unbound,
     Unit,
     Units,
     walk,
 )
 from unseen.errors import UnseenError
 from unseen.packing import pack
+from unseen.precision import resolve_precision
 from unseen.randomness import keys, uniform
 from unseen.systems.cues import Importance, correction
 from unseen.units.normalise import Normalise, apply
@@ -127,13 +129,23 @@ class Objective:
         every = frozenset(self.weights())
         return every if self.corruption is not None else frozenset(name for name in every if name.endswith(VISIBLE))
 
-    def bind(self, model: MaskedModel) -> "Objective":
-        """The same objective, in which every target that a network makes has that network."""
+    def bind(self, model: MaskedModel, precision: str = "auto") -> "Objective":
+        """The same objective, in which every target that a network makes has that network, where the model is.
+
+        `precision` is that of the run; "auto" follows the hardware.
+        """
+        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        precision = resolve_precision(precision, device)
         bound = {
-            name: replace(term, target=term.target.bind(model, self)) if hasattr(term.target, "bind") else term
+            name: replace(term, target=term.target.bind(model, self, precision))
+            if isinstance(term.target, Unbound)
+            else term
             for name, term in self.targets.items()
         }
-        return replace(self, targets=bound)
+        objective = replace(self, targets=bound)
+        for network in objective.networks().values():
+            network.to(device)
+        return objective
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks of bound targets, by target name."""
@@ -185,9 +197,8 @@ def masked(policy: MaskPolicy, units: Units, key: Int64[Tensor, "B"], metadata: 
     """What a policy chooses among the units that may be hidden; those of importance 0 are always visible."""
     if bool((units.importance > 0).all()):
         return policy(units, key, metadata)
-    eligible = units.valid & (units.importance > 0)
-    mask = policy(units._replace(valid=eligible), key, metadata)
-    return mask._replace(visible=mask.visible | (units.valid & ~eligible))
+    mask = policy(units._replace(valid=units.eligible), key, metadata)
+    return mask._replace(visible=mask.visible | (units.valid & ~units.eligible))
 
 
 def sample(mask: Bool[Tensor, "B N"], share: float, key: Int64[Tensor, "B"]) -> Bool[Tensor, "B N"]:

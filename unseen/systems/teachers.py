@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unseen.contract import Clip, MaskedModel, Units
 from unseen.errors import UnseenError
-from unseen.precision import autocast, resolve_precision
+from unseen.precision import autocast
 from unseen.systems.encode import load_encoder, read_encoder
 from unseen.systems.objective import Objective
 from unseen.targets.distance import Distance, distance
@@ -64,9 +64,9 @@ class Momentum(_Features):
         if not all(0 <= m <= 1 for m in self.momentum):
             raise UnseenError(f"Momentum: momentum is {self.momentum}", "each is a share, from 0 to 1")
 
-    def bind(self, model: MaskedModel, objective: Objective) -> "BoundTeacher":
+    def bind(self, model: MaskedModel, objective: Objective, precision: str) -> "BoundTeacher":
         """The target with a copy of the model's encoder."""
-        return BoundTeacher(self, copy.deepcopy(encoder_of(model)), self.momentum)
+        return BoundTeacher(self, copy.deepcopy(encoder_of(model)), self.momentum, precision)
 
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N 0"]:
         """Nothing yet: the features come with the network."""
@@ -87,9 +87,9 @@ class Frozen(_Features):
     suits: ClassVar[str] = "handing on what a larger or longer run has learnt"
     risk: ClassVar[str] = "inherits the teacher's blind spots, and every log that the teacher saw"
 
-    def bind(self, model: MaskedModel, objective: Objective) -> "BoundTeacher":
+    def bind(self, model: MaskedModel, objective: Objective, precision: str) -> "BoundTeacher":
         """The target with its network; UnseenError where that reads other units than the recipe cuts."""
-        return BoundTeacher(self, matching_encoder(self.encoder, objective, self.trust), (1.0, 1.0))
+        return BoundTeacher(self, matching_encoder(self.encoder, objective, self.trust), (1.0, 1.0), precision)
 
     def lineage(self) -> dict[str, Any]:
         """Where the teacher comes from."""
@@ -106,10 +106,10 @@ class Frozen(_Features):
 
 
 class BoundTeacher:
-    """A teacher's description with its network."""
+    """A teacher's description with its network, which computes in `precision`, as the model of the run does."""
 
-    def __init__(self, spec: Momentum | Frozen, network: nn.Module, momentum: tuple[float, float]):
-        self.spec, self.momentum = spec, momentum
+    def __init__(self, spec: Momentum | Frozen, network: nn.Module, momentum: tuple[float, float], precision: str):
+        self.spec, self.momentum, self.precision = spec, momentum, precision
         self.network: Any = network.requires_grad_(False).eval()
         self.suits, self.risk = spec.suits, spec.risk
         self.weight, self.prediction, self.loss = spec.weight, spec.prediction, spec.loss
@@ -117,7 +117,7 @@ class BoundTeacher:
     @torch.no_grad()
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N D"]:
         """Standardised features of every unit of the whole clip."""
-        with autocast(values.device, resolve_precision("auto", values.device)):
+        with autocast(values.device, self.precision):
             layers = self.network.of_units(values, units, self.spec.last)
         layers = [standardised(layer.float()) for layer in layers]
         return layers[0] if len(layers) == 1 else standardised(torch.stack(layers).mean(dim=0))

@@ -47,7 +47,7 @@ def keep_failure(
 def replay(folder: Path, model: MaskedModel, objective: Objective) -> dict[str, Float[Tensor, "B K"]]:
     """Losses per unit of a kept step, in float32, with the weights of that moment; `model` is filled with them."""
     model.load_state_dict(load_file(folder / "model.safetensors"))
-    objective = objective.bind(model)
+    objective = objective.bind(model, "float32")
     for name, network in objective.networks().items():
         network.load_state_dict(load_file(_of_target(folder, name)))
     rows: dict[str, list[Tensor]] = {}

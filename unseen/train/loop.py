@@ -111,7 +111,7 @@ class Loop:
     ):
         self.run, self.training, self.source, self.ranks = run, training, source, ranks
         self.model = model.to(ranks.device).train()
-        self.objective = objective.bind(self.model)
+        self.objective = objective  # its targets meet their networks in `resume`
         recompute_blocks(self.model, training.recompute)
         self.named = trainable(self.model)
         self.optimisers = training.optimiser.build(self.named)
@@ -122,20 +122,22 @@ class Loop:
         self.identity = {"data": source.digest, "recipe": recipe_digest(objective, training, model)}
 
     def resume(self) -> int | None:
-        """Take up the last checkpoint; its step, or None when there is none."""
+        """Take up the last checkpoint, and bind the targets; its step, or None when there is none."""
         path = checkpoint.last(self.run)
         if path is None:
+            self.objective = self.objective.bind(self.model, self.precision)
             return None
         state = checkpoint.load_state(path)
         checkpoint.agree(path, state, self.identity)
         if self.ranks.writes:
             checkpoint.tidy(self.run, self.training.keep)
+        self.step, self.seconds, self.precision = state["step"], state["seconds"], state["precision"]
         self.model.load_state_dict(checkpoint.load_tensors(path, "model", self.ranks.device))
+        self.objective = self.objective.bind(self.model, self.precision)
         for name, network in self.objective.networks().items():
             network.load_state_dict(checkpoint.load_tensors(path, f"target-{name}", self.ranks.device))
         tensors = checkpoint.load_tensors(path, "optimiser", self.ranks.device)
         checkpoint.restore_optimisers(self.optimisers, self.named, tensors)
-        self.step, self.seconds, self.precision = state["step"], state["seconds"], state["precision"]
         return self.step
 
     def run_to_the_end(self, watch: Monitor | None, record: Record, stop: Stop) -> FitResult:

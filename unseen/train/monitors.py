@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from unseen.contract import Clip, MaskedBatch, MaskedModel, walk
+from unseen.contract import Clip, MaskedBatch, MaskedModel, Watched, walk
 from unseen.data.cameras import IGNORE
 from unseen.packing import pack
 from unseen.precision import autocast
@@ -67,7 +67,7 @@ class Monitor:
             out["losses_as_drawn" if self.objective.correct else "losses_corrected"] = means(others)
         out |= {"baselines": self.floors, "by_class": tally.table(), **self.shares}
         for part in model.modules():
-            out |= part.measures() if hasattr(part, "measures") else {}  # type: ignore[operator]
+            out |= part.measures() if isinstance(part, Watched) else {}
         if features:
             out["effective_rank"] = effective_rank(torch.cat(features))
         return out
