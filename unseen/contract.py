@@ -160,7 +160,7 @@ class Promises(NamedTuple):
 
 def promises(policy: MaskPolicy) -> Promises:
     """What a policy says of itself."""
-    return Promises(**{name: getattr(policy, name, usual) for name, usual in Promises._field_defaults.items()})
+    return Promises(*(bool(getattr(policy, name, usual)) for name, usual in Promises._field_defaults.items()))
 
 
 @runtime_checkable
