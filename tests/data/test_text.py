@@ -180,3 +180,38 @@ def test_another_tokenizer_is_another_source(view):
     path.unlink()
     with pytest.raises(UnseenError, match="no tokenizer"):
         passages.open(store, store.log_ids())
+
+
+HOSTILE = {
+    "a.jsonl": ("[1, 2]\n", "line 1 .* is a list"),
+    "b.jsonl": ('{"note": "x"}\n\n{"note": \n', "line 3 .* is not JSON"),
+    "c.jsonl": ('{"note": ["x", "y"]}\n', "'note' of c.jsonl:1 is a list"),
+    "d.jsonl": ('{"note": "half \\ud800"}\n', "surrogate"),
+    "e.csv": ("note,day\nHello, my world,jan\n", "row 1 .* has 3 cells"),
+    "f.csv": ("note,note\na,b\n", "'note' twice"),
+    "g.csv": ("note,day\n", "no rows"),
+    "h.csv": ("", "no rows"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_table_that_would_lose_text_is_refused_by_name(name, tmp_path):
+    content, told = HOSTILE[name]
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UnseenError, match=told):
+        ingest_text(tmp_path / name, tmp_path / "store", text="note")
+    assert not (tmp_path / "store").exists()
+
+
+def test_huge_passages_are_read_and_unknown_numbers_are_empty(tmp_path):
+    (tmp_path / "huge.csv").write_text("note\n" + "word " * 60_000 + "\nshort\n")
+    assert ingest_text(tmp_path / "huge.csv", tmp_path / "s", text="note").frames == 2
+    assert csv.field_size_limit() == 131_072
+    (tmp_path / "nan.jsonl").write_text('{"note": NaN}\n{"note": "said"}\n')
+    assert ingest_text(tmp_path / "nan.jsonl", tmp_path / "n", text="note").skipped_by_reason == {"empty": 1}
+
+
+@pytest.mark.parametrize("raw", [None, 5, "one", [], ["one", 2]])
+def test_text_for_an_encoder_is_a_list_of_str(raw):
+    with pytest.raises(UnseenError, match="list of str"):
+        Passages().present(raw)

@@ -80,7 +80,8 @@ def ingest(
             five options.
         src: the source.
         store: the store to create or to add to.
-        pattern: regular expression over paths with (?P<log_id>...) and (?P<seq>...), where folders do not tell the log.
+        pattern: regular expression over paths with (?P<log_id>...), (?P<sensor>...) for one camera of several, and
+            (?P<seq>...), where folders do not tell them.
         class_folders: the innermost folder of an image is its class, not its log.
         independent: the images are unrelated stills; deal them into this many logs by a hash of their names.
         sidecar: CSV with one row per log or per file: route, date, site, weather, rig, class and so on.

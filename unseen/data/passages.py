@@ -51,7 +51,7 @@ class Passages:
 
     def present(self, raw: Any) -> Clip:
         """Passages (a list of str), each alone in a row and cut at its end."""
-        if isinstance(raw, str) or not all(isinstance(text, str) for text in raw) or not len(raw):
+        if not isinstance(raw, list | tuple) or not raw or not all(isinstance(text, str) for text in raw):
             raise UnseenError("text is given as a list of str", "one for each passage", "encoder(['one passage'])")
         reader = self.reader()
         return pad([reader.row([reader.tokens(text)], 0.0) for text in raw], self.length)

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,14 +30,20 @@ def read_rows(path: Path, name: str, text: str | None, wanted: Collection[str]) 
         raise UnseenError(f"{name} is a table", "its passages stand in a column", "name it with --text COLUMN")
     try:
         rows = TABLES[path.suffix.lower()](path)
+    except UnseenError:
+        raise
     except Exception as error:  # readers raise whatever they like on damaged files
         raise UnseenError(f"cannot read {path}: {error}", "a table in UTF-8 with named columns") from error
+    if not rows:
+        raise UnseenError(f"{name} has no rows", "a table holds passages", "remove it, or export it again")
     known = {column for row in rows for column in row}
     if missing := sorted({text, *wanted} - known):
         raise UnseenError(f"{name} has no column {missing[0]!r}", f"its columns are {', '.join(sorted(known))}")
     for number, row in enumerate(rows, 1):
-        cells = {column: _cell(value) for column, value in row.items() if column in wanted}
-        yield Row(f"{name}:{number}", _cell(row.get(text)), {k: v for k, v in cells.items() if v})
+        where = f"{name}:{number}"
+        cells = {column: _cell(value, where, column) for column, value in row.items() if column in {*wanted, text}}
+        passage = cells.get(text, "") if text in wanted else cells.pop(text, "")
+        yield Row(where, passage, {k: v for k, v in cells.items() if v})
 
 
 def _plain(path: Path, name: str) -> Iterator[Row]:
@@ -49,13 +57,40 @@ def _plain(path: Path, name: str) -> Iterator[Row]:
 
 
 def _csv(path: Path) -> list[dict[str, Any]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file, strict=True))
+    before = csv.field_size_limit(sys.maxsize)  # a passage may be longer than the reader's 131,072 characters
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            names = next(reader, [])
+            rows = [cells for cells in reader if cells]
+    finally:
+        csv.field_size_limit(before)
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise UnseenError(f"{path} names the column {twice[0]!r} twice", "names of columns differ", "rename one")
+    for number, cells in enumerate(rows, 1):
+        if len(cells) > len(names):
+            raise UnseenError(
+                f"row {number} of {path} has {len(cells)} cells, its header {len(names)}",
+                "a cell beyond the header belongs to no column",
+                "quote passages that hold commas",
+            )
+    return [dict(zip(names, cells, strict=False)) for cells in rows]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
+    rows = []
     with open(path, encoding="utf-8-sig") as file:
-        return [json.loads(line) for line in file if line.strip()]
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise UnseenError(f"line {number} of {path} is not JSON: {error}", "one object a line") from error
+            if not isinstance(row, dict):
+                raise UnseenError(f"line {number} of {path} is a {type(row).__name__}", "one object a line")
+            rows.append(row)
+    return rows
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
@@ -64,8 +99,15 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
     return pq.read_table(path).to_pylist()
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value).strip()
+def _cell(value: Any, where: str, column: str) -> str:
+    if value is None or value != value:  # NaN is how some writers say unknown
+        return ""
+    if isinstance(value, bytes | list | tuple | dict):
+        raise UnseenError(f"{column!r} of {where} is a {type(value).__name__}", "a cell is text, a number or a date")
+    cell = str(value).strip()
+    if any("\ud800" <= letter <= "\udfff" for letter in cell):
+        raise UnseenError(f"{column!r} of {where} holds half of a surrogate pair", "text is Unicode")
+    return cell
 
 
 TABLES: dict[str, Callable[[Path], list[dict[str, Any]]]] = {".csv": _csv, ".jsonl": _lines, ".parquet": _parquet}
