@@ -82,7 +82,7 @@ def summary(own: np.ndarray, mean: np.ndarray, count: np.ndarray, *, of_ids: boo
         "units": float(count.sum()),
     }
     if len(own) < BOOTSTRAP_LOGS:
-        return found | {"interval": None, "note": note(len(own))}
+        return found | {"interval": None, "note": note(len(own), BOOTSTRAP_LOGS)}
     weight = resample(len(own), 2000, seed)
     low, high = np.quantile((weight @ (own - mean)) / (weight @ count), [0.025, 0.975])
     return found | {"interval": {"low": float(low), "high": float(high)}}

@@ -73,9 +73,9 @@ def student(values: np.ndarray, level: float = 0.95) -> Interval | None:
     return Interval(float(mean), float(mean - reach), float(mean + reach), f"Student t on the values of {n} logs", n)
 
 
-def note(n_logs: int) -> str:
+def note(n_logs: int, least: int = T_LOGS) -> str:
     """Why there is no interval."""
-    return f"{n_logs} logs are too few for an interval over logs (at least {T_LOGS}); read the values of each log"
+    return f"{n_logs} logs are too few for an interval over logs (at least {least}); read the values of each log"
 
 
 def inside_recordings(
