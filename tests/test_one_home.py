@@ -21,4 +21,4 @@ def test_the_ignored_id_of_labels_is_written_once():
             defaults = node.defaults if isinstance(node, ast.arguments) else []
             bare = [one for one in (*compared, *defaults) if isinstance(one, ast.Constant) and one.value == 255]
             assert not bare, f"{path}:{bare[0].lineno}"
-    assert found == ["clips.py"]
+    assert found == ["cameras.py"]

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -54,9 +55,13 @@ def make_pictures(out: Path, run: Path) -> list[Path]:
 def policies() -> dict[str, MaskPolicy]:
     """Every policy of `unseen.masks` that hides parts of an image, so that a new one appears here by itself."""
     members = [getattr(masks, name) for name in masks.__all__]
-    made = {member.__name__: member() for member in members if isinstance(member, type)}
-    policies = {name: policy for name, policy in made.items() if isinstance(policy, MaskPolicy)}
-    return {name: policy for name, policy in policies.items() if _for_images(policy)}
+    made = {member.__name__: member() for member in members if isinstance(member, type) and _chooses(member)}
+    return {name: policy for name, policy in made.items() if _for_images(policy)}
+
+
+def _chooses(kind: type) -> bool:
+    """Whether a class takes what a policy takes; a corruption takes values."""
+    return list(inspect.signature(kind.__call__).parameters) == list(inspect.signature(MaskPolicy.__call__).parameters)
 
 
 def _for_images(policy: MaskPolicy) -> bool:
