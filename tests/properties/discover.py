@@ -18,7 +18,18 @@ import unseen.masks
 import unseen.models
 import unseen.targets
 import unseen.units
-from unseen.contract import Clip, Corruption, MaskPolicy, ModelSpec, Target, Unit, Units, promises
+from unseen.contract import (
+    Clip,
+    Corruption,
+    MaskedBatch,
+    MaskedModel,
+    MaskPolicy,
+    ModelSpec,
+    Target,
+    Unit,
+    Units,
+    promises,
+)
 from unseen.errors import UnseenError
 from unseen.models import (
     ConvStem,
@@ -215,7 +226,7 @@ def name_of(member: Any) -> str:
 
 
 def clip(batch: int = 3, channels: int = 3, height: int = 16, width: int = 24, seed: int = 0) -> Clip:
-    """Images with structure, of two cameras of which some are missing, videos of them that move a little, tokens.
+    """Images with structure, of two cameras of which some are missing, videos of them with poses, tokens.
 
     Sizes are pairwise different, so that no swapped axis passes by luck.
     """
@@ -229,6 +240,7 @@ def clip(batch: int = 3, channels: int = 3, height: int = 16, width: int = 24, s
     video = torch.stack([image.roll(step, dims=3) for step in range(4)], dim=1)
     times = torch.tensor([0.0, 0.21, 0.39, 0.6]) * torch.linspace(1, 1.1, batch)[:, None]
     there = (torch.arange(batch)[:, None] + torch.arange(2)) % 3 < 2  # the second of the second sample is missing
+<<<<<<< HEAD
     known = {"frame_time_s": times, "camera_there": there, **tokens(batch, generator)}
     known |= drive(batch, height, width)
     return Clip(image=image, video=video, region_px=region, sample_id=ids, **known)
@@ -242,6 +254,20 @@ def drive(batch: int, height: int, width: int) -> dict[str, Tensor]:
     pose[:, :, 2, 3] = step
     depth = (20 - step)[:, None, None].expand(batch, 4, height, width)
     return {"intrinsics": camera.expand(batch, 4, 3, 3), "world_from_camera": pose, "depth_m": depth.contiguous()}
+=======
+    known = {"frame_time_s": times, "camera_there": there, **tokens(batch, generator), **drive(times)}
+    return Clip(image=image, video=video, region_px=region, sample_id=ids, **known)
+
+
+def drive(times: Tensor, speed_mps: float = 3.0) -> dict[str, Tensor]:
+    """A camera that looks ahead and drives, 1.5 m above the plane z = 0."""
+    batch, frames = times.shape
+    intrinsics = torch.tensor([[18.0, 0, 11.5], [0, 18.0, 5.5], [0, 0, 1]]).expand(batch, frames, 3, 3)
+    poses = torch.eye(4).repeat(batch, frames, 1, 1)
+    poses[:, :, :3, :3] = torch.tensor([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+    poses[:, :, 0, 3], poses[:, :, 2, 3] = speed_mps * times, 1.5
+    return {"intrinsics": intrinsics, "world_from_camera": poses}
+>>>>>>> 4c839a022d0cc27a165e97df2a22f35a99f4e3e7
 
 
 def tokens(batch: int, generator: torch.Generator, length: int = 26) -> dict[str, Tensor]:
@@ -283,6 +309,18 @@ def fits(model: ModelSpec, unit: Unit) -> bool:
 def first_target(unit: Unit) -> Target:
     """The first target that takes such units."""
     return next(target for target in targets() if suits(unit, unseen.masks.Random(), target))
+
+
+_models: dict[str, MaskedModel] = {}
+
+
+def built(model: ModelSpec, goal: Objective, batch: MaskedBatch) -> MaskedModel:
+    """The model for such batches. Building one is slower than running it: each is kept by its spec and shapes."""
+    shapes = goal.shapes(batch)
+    known = repr((model, shapes))
+    if known not in _models:
+        _models[known] = model.build(shapes)
+    return _models[known].eval()
 
 
 def suits(unit: Unit, mask: MaskPolicy, target: Target) -> bool:

@@ -22,6 +22,7 @@ from unseen.units import Fixed, Patches, PerFrame, Tokens
 
 from . import broken, laws
 from .discover import (
+    built,
     clip,
     first_target,
     fits,
@@ -106,25 +107,10 @@ def several_targets(unit, **settings) -> Objective:
     return Objective(normalise=Fixed(), unit=unit, mask=Random(), targets=terms, **settings)
 
 
-def built(model, goal: Objective, batch):
-    return _built(model, goal.shapes(batch), lambda: model.build(goal.shapes(batch)))
-
-
 def bound(model, goal: Objective):
     """The model of an objective, and the objective with the networks that its targets are made by."""
     net = built(model, goal, laws.checked(goal, clip(), key_of(3)))
     return goal.bind(net), net
-
-
-_models = {}
-
-
-def _built(model, shapes, build):
-    """Building a model is slower than running it: keep each by its spec and shapes."""
-    known = repr((model, shapes))
-    if known not in _models:
-        _models[known] = build()
-    return _models[known].eval()
 
 
 @combinations
