@@ -240,21 +240,6 @@ def clip(batch: int = 3, channels: int = 3, height: int = 16, width: int = 24, s
     video = torch.stack([image.roll(step, dims=3) for step in range(4)], dim=1)
     times = torch.tensor([0.0, 0.21, 0.39, 0.6]) * torch.linspace(1, 1.1, batch)[:, None]
     there = (torch.arange(batch)[:, None] + torch.arange(2)) % 3 < 2  # the second of the second sample is missing
-<<<<<<< HEAD
-    known = {"frame_time_s": times, "camera_there": there, **tokens(batch, generator)}
-    known |= drive(batch, height, width)
-    return Clip(image=image, video=video, region_px=region, sample_id=ids, **known)
-
-
-def drive(batch: int, height: int, width: int) -> dict[str, Tensor]:
-    """Four frames straight ahead, a metre each, towards a wall."""
-    step = torch.arange(4.0)
-    camera = torch.tensor([[20.0, 0.0, width / 2], [0.0, 20.0, height / 2], [0.0, 0.0, 1.0]])
-    pose = torch.eye(4).repeat(batch, 4, 1, 1)
-    pose[:, :, 2, 3] = step
-    depth = (20 - step)[:, None, None].expand(batch, 4, height, width)
-    return {"intrinsics": camera.expand(batch, 4, 3, 3), "world_from_camera": pose, "depth_m": depth.contiguous()}
-=======
     known = {"frame_time_s": times, "camera_there": there, **tokens(batch, generator), **drive(times)}
     return Clip(image=image, video=video, region_px=region, sample_id=ids, **known)
 
@@ -267,7 +252,6 @@ def drive(times: Tensor, speed_mps: float = 3.0) -> dict[str, Tensor]:
     poses[:, :, :3, :3] = torch.tensor([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
     poses[:, :, 0, 3], poses[:, :, 2, 3] = speed_mps * times, 1.5
     return {"intrinsics": intrinsics, "world_from_camera": poses}
->>>>>>> 4c839a022d0cc27a165e97df2a22f35a99f4e3e7
 
 
 def tokens(batch: int, generator: torch.Generator, length: int = 26) -> dict[str, Tensor]:
