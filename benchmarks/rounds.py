@@ -1,10 +1,13 @@
 """Time callables side by side: alternate, repeat, and report ratios with their range."""
 
+import argparse
+import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,3 +58,19 @@ def machine() -> str:
     lines = info.read_text().splitlines() if info.is_file() else []
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     return f"{name}, torch {torch.__version__}, {torch.get_num_threads()} thread"
+
+
+def command(what: str | None, option: str, choices: Iterable[str], compare: Callable[[str, int, float], Any]) -> None:
+    """The command line of a benchmark: compare each of the choices on one thread, print, and keep the rows as JSON."""
+    names = list(choices)
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument(f"--{option}", nargs="+", default=names, choices=names, dest="names")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each variant in each round")
+    parser.add_argument("--json", type=Path)
+    wanted = parser.parse_args()
+    torch.set_num_threads(1)
+    print(machine())
+    rows = {name: compare(name, wanted.rounds, wanted.seconds) for name in wanted.names}
+    if wanted.json:
+        wanted.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -4,12 +4,9 @@ Same sizes, content and weights (the losses of the first masks are printed side 
 process, one thread, CPU clock, bfloat16 autocast, fused AdamW. `python -m benchmarks.systems`.
 """
 
-import argparse
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.rounds import Job, alternate, gemm_peak, machine, ratio
+from benchmarks.rounds import Job, alternate, command, gemm_peak, ratio
 from benchmarks.stepping import adamw, objective_loss, peer_step, step_of
 from unseen.contract import Clip, MaskedBatch, MaskedModel, ModelSpec, Units
 from unseen.masks import Block, Tube
@@ -199,19 +196,5 @@ def compare(name: str, rounds: int, seconds: float) -> dict[str, Any]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each variant in each round")
-    parser.add_argument("--json", type=Path)
-    wanted = parser.parse_args()
-    torch.set_num_threads(1)
-    print(machine())
-    rows = {name: compare(name, wanted.rounds, wanted.seconds) for name in wanted.systems}
-    if wanted.json:
-        wanted.json.write_text(json.dumps(rows, indent=2) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, "systems", SYSTEMS, compare)

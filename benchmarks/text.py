@@ -4,10 +4,7 @@ Same sizes, tokens and masks; alternating in one process, one thread, CPU clock,
 `python -m benchmarks.text`.
 """
 
-import argparse
-import json
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.rounds import Job, alternate, gemm_peak, machine, ratio
+from benchmarks.rounds import Job, alternate, command, gemm_peak, ratio
 from benchmarks.stepping import adamw, in_half, peer_step, step_of
 from unseen.contract import Output, Shapes
 from unseen.models import Bert, InPlace, LinearHead, ModernBert, TiedHead
@@ -129,19 +126,5 @@ def compare(name: str, rounds: int, seconds: float) -> dict[str, Any]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each variant in each round")
-    parser.add_argument("--json", type=Path)
-    wanted = parser.parse_args()
-    torch.set_num_threads(1)
-    print(machine())
-    rows = {name: compare(name, wanted.rounds, wanted.seconds) for name in wanted.sizes}
-    if wanted.json:
-        wanted.json.write_text(json.dumps(rows, indent=2) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, "sizes", SIZES, compare)
