@@ -4,12 +4,15 @@ The generator is splitmix64 over a counter (Steele, Lea and Flood, OOPSLA 2014).
 """
 
 import hashlib
+from typing import TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float64, Int, Int64
 from torch import Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 / golden ratio, as int64
+_Int64s = TypeVar("_Int64s", Tensor, np.ndarray)
 
 
 def name_hash(text: str) -> int:
@@ -60,17 +63,25 @@ def gumbel(key: Int64[Tensor, "B"], n: int) -> Float64[Tensor, "B n"]:
 
 def _draw(key: Tensor, n: int) -> Tensor:
     """The first n outputs [B, n] of splitmix64, as int64."""
-    return _mix(torch.arange(1, n + 1, device=key.device).mul_(_GOLDEN) + key[:, None])
+    if key.device.type != "cpu":
+        return _mix(torch.arange(1, n + 1, device=key.device).mul_(_GOLDEN) + key[:, None])
+    # numpy multiplies int64 in vectors, torch one by one, and its calls cost less
+    return torch.from_numpy(_mix(np.arange(1, n + 1) * _GOLDEN + key.numpy()[:, None]))
 
 
-def _mix(x: Tensor) -> Tensor:  # in place, as masks are made of many small steps; int64 products wrap, as they should
-    x.bitwise_xor_(_shift(x, 30)).mul_(0xBF58476D1CE4E5B9 - 2**64)
-    x.bitwise_xor_(_shift(x, 27)).mul_(0x94D049BB133111EB - 2**64)
-    return x.bitwise_xor_(_shift(x, 31))
+def _mix(x: _Int64s) -> _Int64s:  # in place; int64 products wrap, as they should
+    x ^= _shift(x, 30)
+    x *= 0xBF58476D1CE4E5B9 - 2**64
+    x ^= _shift(x, 27)
+    x *= 0x94D049BB133111EB - 2**64
+    x ^= _shift(x, 31)
+    return x
 
 
-def _shift(x: Tensor, bits: int) -> Tensor:  # logical, not arithmetic
-    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)
+def _shift(x: _Int64s, bits: int) -> _Int64s:  # logical, not arithmetic
+    y = x >> bits
+    y &= (1 << (64 - bits)) - 1
+    return y
 
 
 def _signed(x: int) -> int:

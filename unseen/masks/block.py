@@ -8,7 +8,6 @@ border, so that every cell is covered equally often, and the last one is cut to 
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Int64
 from torch import Tensor
 
@@ -33,6 +32,5 @@ class Block:
     def __call__(self, units: Units, key: Int64[Tensor, "B"], metadata: Metadata) -> Mask:
         grid = grid_2d(units)
         n_visible, n_target = counts(units.valid, self.ratio)
-        area = torch.tensor([self.area], device=key.device).expand(len(key), 2)
-        score = covering_order(key, grid, units.valid, n_target, area, (1 / self.aspect, self.aspect))
+        score = covering_order(key, grid, units.valid, n_target, (self.area,), (1 / self.aspect, self.aspect))
         return choose(score, units.valid, n_visible, n_target)

@@ -1,4 +1,10 @@
-"""The one primitive behind every mask: scores become exact counts."""
+"""The one primitive behind every mask: scores become exact counts.
+
+In numpy on the CPU, whichever device asks: at the size of a batch's masks most of the time goes into calls, numpy's cost
+less than torch's, and a mask is the same to the bit everywhere.
+"""
+
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,37 +25,33 @@ def choose(
 
     Equal scores are ranked by unit order. Where the counts ask for more units than are valid, visible ones win.
     """
-    n_valid = valid.sum(dim=1)
-    full = min(n_valid.tolist()) == valid.shape[1]
+    rank, exists, shown, aimed = (part.cpu().numpy() for part in (score, valid, n_visible, n_target))
+    full = exists.all()
+    n_valid = exists.shape[1] if full else exists.sum(axis=1)
     if not full:
-        score = score.double().masked_fill(~valid, torch.inf)
-    n_visible = n_visible.minimum(n_valid)
-    n_spared = (n_valid - n_target).maximum(n_visible)
-    visible = lowest(score, n_visible)
-    spared = visible if torch.equal(n_spared, n_visible) else lowest(score, n_spared)
-    return Mask(visible, ~spared if full else ~spared & valid)
+        rank = np.where(exists, rank, np.inf)
+    shown = np.minimum(shown, n_valid)
+    spared = np.maximum(n_valid - aimed, shown)
+    visible = _lowest(rank, shown)
+    target = ~(visible if (spared == shown).all() else _lowest(rank, spared))
+    if not full:
+        target &= exists
+    return Mask(torch.from_numpy(visible).to(valid.device), torch.from_numpy(target).to(valid.device))
 
 
-def lowest(score: Shaped[Tensor, "B N"], count: Int64[Tensor, "B"]) -> Bool[Tensor, "B N"]:
+def _lowest(score: np.ndarray, count: np.ndarray) -> np.ndarray:
     """The `count` units of lowest score in each row, equal scores by unit order: as a stable sort, without sorting."""
-    wanted = count.tolist()
-    if min(wanted) == max(wanted):
-        threshold = nth(score, max(wanted[0], 1))
+    n = max(int(count[0]), 1)
+    if (count == count[0]).all():
+        threshold = np.partition(score, n - 1, axis=1)[:, n - 1 : n]
     else:
-        threshold = score.sort(dim=1).values.gather(1, (count - 1).clamp(min=0)[:, None])
+        threshold = np.take_along_axis(np.sort(score, axis=1), np.maximum(count - 1, 0)[:, None], axis=1)
     chosen = score <= threshold
-    if int(chosen.sum()) == sum(wanted):
+    if np.count_nonzero(chosen) == count.sum():
         return chosen
     below, tied = score < threshold, score == threshold
-    room = count - below.sum(dim=1)
-    return below | (tied & (tied.cumsum(dim=1) <= room[:, None]))
-
-
-def nth(score: Shaped[Tensor, "B N"], n: int) -> Shaped[Tensor, "B 1"]:
-    """The n-th lowest score of each row, from 1; numpy's selection has no branches to mispredict, torch's has."""
-    if score.device.type == "cpu":
-        return torch.from_numpy(np.partition(score.numpy(), n - 1, axis=1)[:, n - 1 : n])
-    return score.kthvalue(n, dim=1, keepdim=True).values
+    room = count - below.sum(axis=1)
+    return below | (tied & (tied.cumsum(axis=1) <= room[:, None]))
 
 
 def counts(valid: Bool[Tensor, "B N"], ratio: float, whole: int = 1) -> tuple[Int64[Tensor, "B"], Int64[Tensor, "B"]]:
@@ -59,12 +61,20 @@ def counts(valid: Bool[Tensor, "B N"], ratio: float, whole: int = 1) -> tuple[In
     UnseenError for a ratio that is no share.
     (The published `int(n * (1 - ratio))` truncates a float and is one short for 16 of 286 usual pairs.)
     """
+    n_valid = valid.cpu().numpy().sum(axis=1)
+    n_target = _targets(valid.shape[1], ratio, whole)[n_valid]
+    visible, target = torch.from_numpy(n_valid - n_target), torch.from_numpy(n_target)
+    return visible.to(valid.device), target.to(valid.device)
+
+
+@lru_cache
+def _targets(n_units: int, ratio: float, whole: int) -> np.ndarray:
+    """How many of 0, 1 .. n_units valid units are targets."""
     if not 0 <= ratio <= 1:
         raise UnseenError(f"a mask ratio of {ratio}", "it is a share of the units, from 0 to 1")
-    n_valid = valid.sum(dim=1)
-    n_target = (n_valid.double() * (ratio / whole)).round_().long().mul_(whole).clamp_(min=1)
-    n_target = n_target.minimum((n_valid - 1).clamp_(min=0))
-    return n_valid - n_target, n_target
+    n_valid = np.arange(n_units + 1)
+    n_target = np.rint(n_valid * (ratio / whole)).astype(np.int64) * whole
+    return np.minimum(np.maximum(n_target, 1), np.maximum(n_valid - 1, 0))
 
 
 def choose_tubes(

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from unseen.contract import Mask, Metadata, Units
 from unseen.errors import UnseenError
-from unseen.masks.choose import choose_tubes, counts, grid_3d, lowest
+from unseen.masks.choose import choose, choose_tubes, counts, grid_3d
 from unseen.masks.rectangles import covering_order
 from unseen.randomness import uniform
 
@@ -62,13 +62,10 @@ class MultiBlock:
         n_visible = left.minimum(counts(units.valid, 1 - self.context, whole=slots)[0])
         exists = units.valid.unflatten(1, (slots, -1)).any(dim=1)
         n_cells = (n_target / slots).ceil().long() if slots > 1 else n_target
-        draw = uniform(key ^ 0x1B, 3)
-        kind = (draw[:, 0] * len(self.area)).long()
-        area = torch.tensor(self.area, device=key.device)[kind]
-        blocks = covering_order(key, (rows, columns), exists, n_cells, area, self.aspect)
+        blocks = covering_order(key, (rows, columns), exists, n_cells, self.area, self.aspect)
         # what belongs to the context is near its centre; what is a target lies behind all of that, in covering order
-        near = _box_distance(draw[:, 1:], rows, columns)
-        chosen = lowest(-blocks.masked_fill(~exists, -(2**40)), n_cells)
+        near = _box_distance(uniform(key ^ 0x1B, 2), rows, columns)
+        chosen = choose(blocks, exists, exists.sum(dim=1) - n_cells, n_cells).target
         score = torch.where(chosen, blocks.double() * 2.0**-40 + 2, near)
         return choose_tubes(score, units, n_visible, n_target)
 

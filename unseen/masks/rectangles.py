@@ -2,18 +2,22 @@
 
 The rectangles of a sample come in an endless order, and as many are looked at as its count of cells takes. Every
 rectangle that touches the grid is equally likely, also where it hangs over the border, so no cell is favoured.
+
+All is small whole numbers, in numpy on the CPU whichever device asks: the same to the bit everywhere.
 """
 
-import math
+from functools import lru_cache
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int64
+from jaxtyping import Bool, Int32, Int64, UInt16
 from torch import Tensor
 
 from unseen.randomness import words
 
-_AT_ONCE = 24  # rectangles looked at together: more than nearly all samples need, and as many as a float32 has bits
-_MOST = 40  # batches of them; whatever is not covered then follows by line
+_AT_ONCE = 16  # rectangles looked at together: the bits of a cell's number; few samples need more
+_MOST = 60  # batches of them; whatever is not covered then follows by line
+_LEVELS = 256  # of area, and of aspect
 
 
 def covering_order(
@@ -21,51 +25,52 @@ def covering_order(
     grid: tuple[int, int],
     valid: Bool[Tensor, "B C"],
     count: Int64[Tensor, "B"],
-    area: Float[Tensor, "B 2"],
+    area: tuple[tuple[float, float], ...],
     aspect: tuple[float, float],
-) -> Int64[Tensor, "B C"]:
-    """A score for each cell of a [rows, columns] grid: the later a rectangle covers it, the lower; 0 or less.
+) -> Int32[Tensor, "B C"]:
+    """A score for each cell of a [rows, columns] grid: the later a rectangle covers it, the lower.
 
     The `count` valid cells of highest score are whole rectangles but for the last, which is cut by a straight line from
-    above or from below. `area` is a share of the grid, smallest and largest, for each sample; it is drawn uniformly and
-    the aspect (height over width) log-uniformly, each by itself.
+    above or from below. A sample draws one entry of `area`: the share of the grid that a rectangle covers, smallest and
+    largest. Areas are uniform, aspects (height over width) log-uniform, each by itself.
     """
-    first = _first(key, grid, area, aspect)
-    missing = _uncovered(first, valid, count)
+    key, exists, wanted = key.cpu(), valid.cpu().numpy(), count.cpu().numpy()
+    coin, kind = (words(key ^ 1, 2).numpy() & 0x7FFFFFFF).T
+    kind = kind.astype(np.int64) * len(area) >> 31
+    sizes = _sizes(grid, area, aspect)
+    order = _order(key, grid, sizes, kind)
     for turn in range(1, _MOST):
-        if not len(missing):
+        uncovered = order <= -_AT_ONCE * (turn - 1)
+        short = np.flatnonzero((exists & ~uncovered).sum(axis=1) < wanted)
+        if not len(short):
             break
-        more = _first(key[missing] ^ (turn + 1), grid, area[missing], aspect) + turn * _AT_ONCE
-        known = first[missing]
-        first[missing] = torch.where(known < turn * _AT_ONCE, known, more)
-        missing = missing[_uncovered(first[missing], valid[missing], count[missing], (turn + 1) * _AT_ONCE)]
-    n_cells = first.shape[1]
-    line = torch.arange(n_cells, device=key.device)
-    from_below = words(key ^ 1, 1) < 0
-    return torch.where(from_below, line, line.flip(0)) - first * n_cells
+        more = _order(key[short] ^ (turn + 1), grid, sizes, kind[short]) - _AT_ONCE * turn
+        order[short] = np.where(uncovered[short], more, order[short])
+    lines = np.arange(order.shape[1], dtype=np.int32)
+    order *= len(lines)
+    order += np.stack([lines, lines[::-1]])[coin & 1]
+    return torch.from_numpy(order).to(valid.device)
 
 
-def _uncovered(first: Tensor, valid: Tensor, count: Tensor, drawn: int = _AT_ONCE) -> Tensor:
-    """Rows in which the rectangles drawn so far do not cover enough cells."""
-    return (((first < drawn) & valid).sum(dim=1) < count).nonzero()[:, 0]
+def _order(key: Tensor, grid: tuple[int, int], sizes: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """From 16 for the cells [B, C] that the first of `_AT_ONCE` rectangles covers down to 1; 0 where none does."""
+    draw = words(key, 3 * _AT_ONCE, bits=16).numpy().view(np.uint16).reshape(-1, 3, _AT_ONCE).transpose(1, 0, 2)
+    size = sizes.take(draw[0] + kind[:, None] * _LEVELS**2, axis=1)  # [2, B, K]
+    sides = np.array(grid, dtype=np.uint32)[:, None, None]
+    last = (draw[1:] * (size + sides - 1) >> 16).astype(np.uint16)  # any row or column at which it touches the grid
+    place = np.arange(max(grid), dtype=np.uint16)[:, None, None]
+    inside = last[:, None] - place < size[:, None]  # [2, longer side, B, K]; a place behind the last wraps to far away
+    rows, columns = np.packbits(inside.ravel(), bitorder="little").view(np.uint16).reshape(2, max(grid), -1)
+    covered = rows[: grid[0], None] & columns[None, : grid[1]]  # bit k: rectangle k covers the cell
+    return np.frexp(covered.reshape(-1, len(key)).T.astype(np.float32, order="C"))[1]  # the number of its highest bit
 
 
-def _first(key: Tensor, grid: tuple[int, int], area: Tensor, aspect: tuple[float, float]) -> Int[Tensor, "B C"]:
-    """The number of the first of `_AT_ONCE` rectangles that covers each cell [B, C]; `_AT_ONCE` where none does."""
-    draw = words(key, 4 * _AT_ONCE, bits=16).float().add_(2**15).mul_(2**-16).view(-1, 4, _AT_ONCE)
-    low, high = math.log(aspect[0]) / 2, math.log(aspect[1]) / 2
-    side = (area[:, :1] + draw[:, 0] * (area[:, 1:] - area[:, :1])).mul_(grid[0] * grid[1]).sqrt_()
-    stretch = draw[:, 1].mul(high - low).add_(low).exp_()
-    limit = side.new_tensor(grid)[:, None]
-    size = torch.stack([side * stretch, side / stretch], dim=1).round_().clamp_(min=1).minimum(limit)  # [B, 2, K]
-    start = draw[:, 2:].mul_(limit + size - 1).floor_().sub_(size).add_(1)  # every offset that touches the grid
-    place = torch.arange(float(max(grid)), device=key.device)[:, None] - start[:, :, None]  # [B, 2, longer side, K]
-    inside = (size[:, :, None] - place).clamp_(0, 1).mul_(place.add_(1).clamp_(0, 1))  # 1 where 0 <= place < size
-    rows, columns = (inside @ _POWERS.to(key.device)).int().unbind(dim=1)
-    covered = (rows[:, : grid[0], None] & columns[:, None, : grid[1]]).flatten(1)  # bit k: rectangle k covers the cell
-    covered.bitwise_or_(1 << _AT_ONCE)
-    lowest_bit = (covered & -covered).float()
-    return (lowest_bit.view(torch.int32) >> 23) - 127  # the exponent of a float: many times faster than its logarithm
-
-
-_POWERS = 2.0 ** torch.arange(_AT_ONCE)  # float32 holds their sums exactly, up to 24 of them
+@lru_cache(maxsize=64)
+def _sizes(grid: tuple[int, int], area: tuple[tuple[float, float], ...], aspect: tuple[float, float]) -> np.ndarray:
+    """The height and width [2, entries of `area` * 65536] of equally likely rectangles of each entry."""
+    level = (np.arange(_LEVELS) + 0.5) / _LEVELS
+    low, high = np.array(area).T[..., None, None]
+    side = np.sqrt((low + level[:, None] * (high - low)) * grid[0] * grid[1])
+    stretch = np.sqrt(aspect[0] * (aspect[1] / aspect[0]) ** level)
+    size = np.stack([side * stretch, side / stretch]).reshape(2, -1)
+    return size.round().clip(1, np.array(grid)[:, None]).astype(np.uint16)
