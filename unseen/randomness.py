@@ -63,7 +63,7 @@ def gumbel(key: Int64[Tensor, "B"], n: int) -> Float64[Tensor, "B n"]:
 
 def _draw(key: Tensor, n: int) -> Tensor:
     """The first n outputs [B, n] of splitmix64, as int64."""
-    if key.device.type != "cpu":
+    if not key.is_cpu:
         return _mix(torch.arange(1, n + 1, device=key.device).mul_(_GOLDEN) + key[:, None])
     # numpy multiplies int64 in vectors, torch one by one, and its calls cost less
     return torch.from_numpy(_mix(np.arange(1, n + 1) * _GOLDEN + key.numpy()[:, None]))

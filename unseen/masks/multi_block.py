@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from unseen.contract import Mask, Metadata, Units
 from unseen.errors import UnseenError
 from unseen.masks.choose import choose, choose_tubes, counts, grid_3d
 from unseen.masks.rectangles import covering_order
-from unseen.randomness import uniform
+from unseen.randomness import words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +61,19 @@ class MultiBlock:
         left, n_target = counts(units.valid, self.ratio, whole=slots)
         n_visible = left.minimum(counts(units.valid, 1 - self.context, whole=slots)[0])
         exists = units.valid.unflatten(1, (slots, -1)).any(dim=1)
-        n_cells = (n_target / slots).ceil().long() if slots > 1 else n_target
+        n_cells = -(-n_target // slots)
         blocks = covering_order(key, (rows, columns), exists, n_cells, self.area, self.aspect)
-        # what belongs to the context is near its centre; what is a target lies behind all of that, in covering order
-        near = _box_distance(uniform(key ^ 0x1B, 2), rows, columns)
         chosen = choose(blocks, exists, exists.sum(dim=1) - n_cells, n_cells).target
-        score = torch.where(chosen, blocks.double() * 2.0**-40 + 2, near)
+        # what belongs to the context is near its centre; what is a target lies behind all of that, in covering order
+        score = torch.where(chosen, blocks + 2**30, _box_distance(key ^ 0x1B, rows, columns))
         return choose_tubes(score, units, n_visible, n_target)
 
 
-def _box_distance(draw: Float[Tensor, "B 2"], rows: int, columns: int) -> Float[Tensor, "B C"]:
-    """How large a block around a random centre must be to take each cell in, on a grid that wraps; 0 to 1."""
+def _box_distance(key: Int64[Tensor, "B"], rows: int, columns: int) -> Int32[Tensor, "B C"]:
+    """How large a block around a random centre must be to take each cell in, on a grid that wraps; below 2^29."""
     away = []
-    for axis, side in enumerate((rows, columns)):
-        from_centre = (torch.arange(side, device=draw.device) + 0.5 - draw[:, axis, None] * side).abs()
-        away.append(from_centre.minimum(side - from_centre) / side)
+    for side, centre in zip((rows, columns), words(key, 2, bits=16).split(1, dim=1), strict=True):
+        middle = (2 * torch.arange(side, device=key.device) + 1) * 2**15 // side
+        away.append((middle.short() - centre).int().abs())  # 16 bits wrap as the grid does
     y, x = away[0][:, :, None], away[1][:, None, :]
-    return (torch.maximum(y, x) + (y + x) * 2.0**-20).flatten(1)  # along one side of the block, from its middle out
+    return ((torch.maximum(y, x) << 13) + (y + x >> 4)).flatten(1)  # along one side of the block, from its middle out

@@ -10,14 +10,14 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int32, Int64, UInt16
+from jaxtyping import Bool, Int32, Int64
 from torch import Tensor
 
 from unseen.randomness import words
 
 _AT_ONCE = 16  # rectangles looked at together: the bits of a cell's number; few samples need more
 _MOST = 60  # batches of them; whatever is not covered then follows by line
-_LEVELS = 256  # of area, and of aspect
+_LEVELS = 64  # of area, and of aspect
 
 
 def covering_order(
@@ -34,40 +34,44 @@ def covering_order(
     above or from below. A sample draws one entry of `area`: the share of the grid that a rectangle covers, smallest and
     largest. Areas are uniform, aspects (height over width) log-uniform, each by itself.
     """
-    key, exists, wanted = key.cpu(), valid.cpu().numpy(), count.cpu().numpy()
-    coin, kind = (words(key ^ 1, 2).numpy() & 0x7FFFFFFF).T
-    kind = kind.astype(np.int64) * len(area) >> 31
-    sizes = _sizes(grid, area, aspect)
-    order = _order(key, grid, sizes, kind)
+    key, exists, wanted, sizes = key.cpu(), valid.cpu().numpy(), count.cpu().numpy(), _sizes(grid, area, aspect)
+    draw = _draw(key)
+    kind = draw[:, -1] * len(area) >> 16
+    order = _order(draw, grid, sizes, kind)
     for turn in range(1, _MOST):
-        uncovered = order <= -_AT_ONCE * (turn - 1)
-        short = np.flatnonzero((exists & ~uncovered).sum(axis=1) < wanted)
+        covered = order > -_AT_ONCE * (turn - 1)
+        short = np.flatnonzero((covered & exists).sum(axis=1) < wanted)
         if not len(short):
             break
-        more = _order(key[short] ^ (turn + 1), grid, sizes, kind[short]) - _AT_ONCE * turn
-        order[short] = np.where(uncovered[short], more, order[short])
-    lines = np.arange(order.shape[1], dtype=np.int32)
-    order *= len(lines)
-    order += np.stack([lines, lines[::-1]])[coin & 1]
+        more = _order(_draw(key[short] ^ turn), grid, sizes, kind[short]) - _AT_ONCE * turn
+        order[short] = np.where(covered[short], order[short], more)
+    n_cells = order.shape[1]
+    order *= n_cells
+    order += ((draw[:, -2:-1] & 2) - 1) * np.arange(n_cells, dtype=np.int32)
     return torch.from_numpy(order).to(valid.device)
 
 
-def _order(key: Tensor, grid: tuple[int, int], sizes: np.ndarray, kind: np.ndarray) -> np.ndarray:
-    """From 16 for the cells [B, C] that the first of `_AT_ONCE` rectangles covers down to 1; 0 where none does."""
-    draw = words(key, 3 * _AT_ONCE, bits=16).numpy().view(np.uint16).reshape(-1, 3, _AT_ONCE).transpose(1, 0, 2)
-    size = sizes.take(draw[0] + kind[:, None] * _LEVELS**2, axis=1)  # [2, B, K]
-    sides = np.array(grid, dtype=np.uint32)[:, None, None]
+def _draw(key: Tensor) -> np.ndarray:
+    """16-bit numbers [B, 3 * _AT_ONCE + 2]: size and place of the rectangles of one turn, and two more."""
+    return words(key, 3 * _AT_ONCE + 2, bits=16).numpy().view(np.uint16).astype(np.int32)
+
+
+def _order(draw: np.ndarray, grid: tuple[int, int], sizes: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """For the cells [B, C] that the first of `_AT_ONCE` rectangles covers 16, and so on down to 1; 0: none does."""
+    draw = draw[:, : 3 * _AT_ONCE].reshape(-1, 3, _AT_ONCE).transpose(1, 0, 2)
+    size = sizes.take((kind[:, None] << 12) + (draw[0] >> 4), axis=1)  # [2, B, K]
+    sides = np.array(grid, dtype=np.int32)[:, None, None]
     last = (draw[1:] * (size + sides - 1) >> 16).astype(np.uint16)  # any row or column at which it touches the grid
     place = np.arange(max(grid), dtype=np.uint16)[:, None, None]
     inside = last[:, None] - place < size[:, None]  # [2, longer side, B, K]; a place behind the last wraps to far away
     rows, columns = np.packbits(inside.ravel(), bitorder="little").view(np.uint16).reshape(2, max(grid), -1)
     covered = rows[: grid[0], None] & columns[None, : grid[1]]  # bit k: rectangle k covers the cell
-    return np.frexp(covered.reshape(-1, len(key)).T.astype(np.float32, order="C"))[1]  # the number of its highest bit
+    return np.frexp(covered.reshape(-1, len(kind)).T.astype(np.float32, order="C"))[1]  # the number of its highest bit
 
 
 @lru_cache(maxsize=64)
 def _sizes(grid: tuple[int, int], area: tuple[tuple[float, float], ...], aspect: tuple[float, float]) -> np.ndarray:
-    """The height and width [2, entries of `area` * 65536] of equally likely rectangles of each entry."""
+    """The height and width [2, entries of `area` * _LEVELS^2] of equally likely rectangles of each entry."""
     level = (np.arange(_LEVELS) + 0.5) / _LEVELS
     low, high = np.array(area).T[..., None, None]
     side = np.sqrt((low + level[:, None] * (high - low)) * grid[0] * grid[1])
