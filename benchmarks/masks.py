@@ -1,6 +1,7 @@
 """Masks a second against the published samplers, and the audit of both: `python -m benchmarks.masks [--audit]`.
 
-Batches of 64 in one process on one thread, CPU clock, alternating; ratios are medians over rounds with their range.
+Batches of 64 and of 512 in one process on one thread, CPU clock, alternating; ratios are medians over rounds with their
+range.
 """
 
 import argparse
@@ -13,15 +14,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks import collators
 from benchmarks.rounds import Job, alternate, machine, ratio
 from unseen.contract import MaskPolicy, Units
 from unseen.evaluate.audit import audit, draw
-from unseen.masks import Block, MultiBlock, Random, Tube
+from unseen.masks import Block, KeepOrReplace, MultiBlock, Random, Tube
 from unseen.randomness import keys
 
-BATCH, TOKENS = 64, 128
+BATCHES, TOKENS, WORDS = (64, 512), 128, 30000
 SHORT = MultiBlock(ratio=0.75, context=0.25, area=((0.15, 0.15),))
 SPECIAL = frozenset((0, 101, 102, 103))
 
@@ -36,43 +38,59 @@ def units_of(batch: int, *grid: int) -> Units:
     return Units(centre, torch.ones(batch, n_units, dtype=torch.bool), torch.ones(1, n_units), tuple(grid))
 
 
-def ours(policy: MaskPolicy, *grid: int) -> Job:
+def ours(policy: MaskPolicy, batch: int, *grid: int) -> Job:
     """Masks with fresh keys at each call, as a step asks for them."""
-    units, key = units_of(BATCH, *grid), keys(0, torch.arange(BATCH), 0, "mask")
+    units, key = units_of(batch, *grid), keys(0, torch.arange(batch), 0, "mask")
     turn = iter(range(2**62))
     return lambda: policy(units, key + next(turn), {})
 
 
-def pairs() -> dict[str, tuple[Job, Job]]:
-    """The published sampler and ours, by name; each makes the masks of 64 samples."""
+def corrupted(tokens: Tensor) -> Job:
+    """Tokens chosen and corrupted, with fresh keys at each call."""
+    units, key = units_of(*tokens.shape), keys(0, torch.arange(len(tokens)), 0, "mask")
+    units = units._replace(valid=~torch.isin(tokens, torch.tensor(sorted(SPECIAL))))
+    policy, corruption, turn = Random(ratio=0.15), KeepOrReplace(vocabulary=WORDS, special=1000), iter(range(2**62))
+
+    def job() -> object:
+        turned = key + next(turn)
+        return corruption(tokens, policy(units, turned, {}), turned)
+
+    return job
+
+
+def pairs(batch: int) -> dict[str, tuple[Job, Job]]:
+    """The published sampler and ours, by name; each makes the masks of a batch."""
     generator, draw_one, of_numpy = torch.Generator().manual_seed(0), random.Random(0), np.random.default_rng(0)
-    lists = [[101, *draw_one.choices(range(1000, 30000), k=TOKENS - 2), 102] for _ in range(BATCH)]
+    lists = [[101, *draw_one.choices(range(1000, WORDS), k=TOKENS - 2), 102] for _ in range(batch)]
+    mlm = partial(collators.mlm, lists, generator, SPECIAL, 103, WORDS)
     return {
-        "MAE 14x14 0.75": (partial(collators.mae, BATCH, 196, 0.75, generator), ours(Random(), 14, 14)),
+        "MAE 14x14 0.75": (partial(collators.mae, batch, 196, 0.75, generator), ours(Random(), batch, 14, 14)),
         "BEiT 14x14 75 of 196": (
-            lambda: [collators.beit(14, 14, 75, draw_one) for _ in range(BATCH)],
-            ours(Block(ratio=75 / 196), 14, 14),
+            lambda: [collators.beit(14, 14, 75, draw_one) for _ in range(batch)],
+            ours(Block(ratio=75 / 196), batch, 14, 14),
         ),
-        "I-JEPA 16x16": (partial(collators.ijepa, BATCH, (16, 16), generator), ours(MultiBlock(), 16, 16)),
-        "V-JEPA 2 8x14x14, 8 blocks": (partial(collators.vjepa, BATCH, (8, 14, 14), generator), ours(SHORT, 8, 14, 14)),
+        "I-JEPA 16x16": (partial(collators.ijepa, batch, (16, 16), generator), ours(MultiBlock(), batch, 16, 16)),
+        "V-JEPA 2 8x14x14, 8 blocks": (
+            partial(collators.vjepa, batch, (8, 14, 14), generator),
+            ours(SHORT, batch, 8, 14, 14),
+        ),
         "VideoMAE tube 8x14x14 0.9": (
-            lambda: np.stack([collators.tube(8, 196, 0.9, of_numpy) for _ in range(BATCH)]),
-            ours(Tube(), 8, 14, 14),
+            lambda: np.stack([collators.tube(8, 196, 0.9, of_numpy) for _ in range(batch)]),
+            ours(Tube(), batch, 8, 14, 14),
         ),
-        f"MLM {TOKENS} tokens 0.15, choice alone": (
-            lambda: collators.mlm(lists, generator, SPECIAL, 103, 30000),
-            ours(Random(ratio=0.15), TOKENS),
-        ),
+        f"MLM {TOKENS} tokens 0.15, choice alone": (mlm, ours(Random(ratio=0.15), batch, TOKENS)),
+        f"MLM {TOKENS} tokens 0.15, chosen and corrupted": (mlm, corrupted(torch.tensor(lists))),
     }
 
 
 def speed(rounds: int, seconds: float) -> None:
     print(machine())
-    for name, (published, own) in pairs().items():
-        taken = alternate({"published": published, "ours": own}, rounds, seconds)
-        middle = {who: BATCH / statistics.median(times) / 1e3 for who, times in taken.items()}
-        print(f"{name}: published {middle['published']:.1f} k samples/s, ours {middle['ours']:.1f} k, "
-              f"ratio {ratio(taken, 'ours', 'published')}", flush=True)  # fmt: skip
+    for batch in BATCHES:
+        for name, (published, own) in pairs(batch).items():
+            taken = alternate({"published": published, "ours": own}, rounds, seconds)
+            middle = {who: batch / statistics.median(times) / 1e3 for who, times in taken.items()}
+            print(f"{name}, batch {batch}: published {middle['published']:.1f} k samples/s, ours {middle['ours']:.1f} k, "
+                  f"ratio {ratio(taken, 'ours', 'published')}", flush=True)  # fmt: skip
 
 
 def voxels(batch: int) -> Units:

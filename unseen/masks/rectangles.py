@@ -17,6 +17,7 @@ from unseen.randomness import words
 
 _AT_ONCE = 16  # rectangles looked at together: the bits of a cell's number; few samples need more
 _MOST = 60  # batches of them; whatever is not covered then follows by line
+_NEXT = 127 + _AT_ONCE  # what scores of one batch lie above those of the next
 _LEVELS = 64  # of area, and of aspect
 
 
@@ -39,11 +40,11 @@ def covering_order(
     kind = draw[:, -1] * len(area) >> 16
     order = _order(draw, grid, sizes, kind)
     for turn in range(1, _MOST):
-        covered = order > -_AT_ONCE * (turn - 1)
+        covered = order > -_NEXT * (turn - 1)
         short = np.flatnonzero((covered & exists).sum(axis=1) < wanted)
         if not len(short):
             break
-        more = _order(_draw(key[short] ^ turn), grid, sizes, kind[short]) - _AT_ONCE * turn
+        more = _order(_draw(key[short] ^ turn), grid, sizes, kind[short]) - _NEXT * turn
         order[short] = np.where(covered[short], order[short], more)
     n_cells = order.shape[1]
     order *= n_cells
@@ -57,16 +58,18 @@ def _draw(key: Tensor) -> np.ndarray:
 
 
 def _order(draw: np.ndarray, grid: tuple[int, int], sizes: np.ndarray, kind: np.ndarray) -> np.ndarray:
-    """For the cells [B, C] that the first of `_AT_ONCE` rectangles covers 16, and so on down to 1; 0: none does."""
+    """For the cells [B, C] that the first of `_AT_ONCE` rectangles covers 142, and so on down to 127; 0: none does."""
     draw = draw[:, : 3 * _AT_ONCE].reshape(-1, 3, _AT_ONCE).transpose(1, 0, 2)
     size = sizes.take((kind[:, None] << 12) + (draw[0] >> 4), axis=1)  # [2, B, K]
     sides = np.array(grid, dtype=np.int32)[:, None, None]
-    last = (draw[1:] * (size + sides - 1) >> 16).astype(np.uint16)  # any row or column at which it touches the grid
-    place = np.arange(max(grid), dtype=np.uint16)[:, None, None]
+    last = (draw[1:] * (size + sides - 1) >> 16).astype(size.dtype)  # any row or column at which it touches the grid
+    place = np.arange(max(grid), dtype=size.dtype)[:, None, None]
     inside = last[:, None] - place < size[:, None]  # [2, longer side, B, K]; a place behind the last wraps to far away
     rows, columns = np.packbits(inside.ravel(), bitorder="little").view(np.uint16).reshape(2, max(grid), -1)
     covered = rows[: grid[0], None] & columns[None, : grid[1]]  # bit k: rectangle k covers the cell
-    return np.frexp(covered.reshape(-1, len(kind)).T.astype(np.float32, order="C"))[1]  # the number of its highest bit
+    number = covered.reshape(-1, len(kind)).T.astype(np.float32, order="C").view(np.int32)
+    number >>= 23  # the exponent of a float is the number of its highest bit, and 127
+    return number
 
 
 @lru_cache(maxsize=64)
@@ -77,4 +80,4 @@ def _sizes(grid: tuple[int, int], area: tuple[tuple[float, float], ...], aspect:
     side = np.sqrt((low + level[:, None] * (high - low)) * grid[0] * grid[1])
     stretch = np.sqrt(aspect[0] * (aspect[1] / aspect[0]) ** level)
     size = np.stack([side * stretch, side / stretch]).reshape(2, -1)
-    return size.round().clip(1, np.array(grid)[:, None]).astype(np.uint16)
+    return size.round().clip(1, np.array(grid)[:, None]).astype(np.min_scalar_type(2 * max(grid)))
