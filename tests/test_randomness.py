@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from unseen.randomness import gumbel, keys, name_hash, normal, uniform
+from unseen.randomness import _draw, _draw_on_device, gumbel, keys, name_hash, normal, uniform
 
 U64 = 2**64
 
@@ -120,6 +120,11 @@ def test_no_global_generator_moves():
     normal(keys(1, torch.arange(5), 2, "x"), 3), gumbel(torch.arange(3), 4)
     assert torch.equal(torch.random.get_rng_state(), state[0])
     assert (np.random.get_state()[1] == state[1]).all()  # noqa: NPY002
+
+
+def test_the_way_of_other_devices_gives_the_same_bits():
+    key = torch.arange(-20, 20) * 0x1E3779B97F4A7C15
+    assert torch.equal(_draw(key, 33), _draw_on_device(key, 33))
 
 
 @pytest.mark.gpu

@@ -64,9 +64,13 @@ def gumbel(key: Int64[Tensor, "B"], n: int) -> Float64[Tensor, "B n"]:
 def _draw(key: Tensor, n: int) -> Tensor:
     """The first n outputs [B, n] of splitmix64, as int64."""
     if not key.is_cpu:
-        return _mix(torch.arange(1, n + 1, device=key.device).mul_(_GOLDEN) + key[:, None])
+        return _draw_on_device(key, n)
     # numpy multiplies int64 in vectors, torch one by one, and its calls cost less
     return torch.from_numpy(_mix(np.arange(1, n + 1) * _GOLDEN + key.numpy()[:, None]))
+
+
+def _draw_on_device(key: Tensor, n: int) -> Tensor:
+    return _mix(torch.arange(1, n + 1, device=key.device).mul_(_GOLDEN) + key[:, None])
 
 
 def _mix(x: _Int64s) -> _Int64s:  # in place; int64 products wrap, as they should

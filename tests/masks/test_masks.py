@@ -1,6 +1,7 @@
 """What single policies promise beyond the laws of all, and the primitive under them."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from unseen.contract import Units
 from unseen.errors import UnseenError
 from unseen.masks import Block, Grid, Random
 from unseen.masks.choose import choose, counts
+from unseen.masks.rectangles import _AT_ONCE, _MOST, _draw, _sizes, covering_order
 
 
 def grid_units(batch: int, rows: int, columns: int) -> Units:
@@ -23,15 +25,18 @@ def grid_units(batch: int, rows: int, columns: int) -> Units:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int16, torch.int64])
 @given(seed=st.integers(0, 10_000), n_units=st.integers(1, 20))
-def test_choose_equals_a_slow_loop(seed, n_units):
+def test_choose_equals_a_slow_loop(dtype, seed, n_units):
     generator = torch.Generator().manual_seed(seed)
-    score = torch.randint(0, 6, (3, n_units), generator=generator).double()  # with ties
+    score = torch.randint(0, 6, (3, n_units), generator=generator).to(dtype)  # with ties
+    if not dtype.is_floating_point:
+        score += torch.iinfo(dtype).max - 5  # up to the highest there is, past what a float holds
     valid = torch.rand(3, n_units, generator=generator) < 0.7
     n_visible, n_target = (torch.randint(0, n_units + 3, (3,), generator=generator) for _ in range(2))
     mask = choose(score, valid, n_visible, n_target)
     for row in range(3):
-        ranked = sorted((i for i in range(n_units) if valid[row, i]), key=lambda i: (float(score[row, i]), i))
+        ranked = sorted((i for i in range(n_units) if valid[row, i]), key=lambda i: (score[row, i].item(), i))
         visible = ranked[: int(n_visible[row])]
         target = ranked[len(visible) :][max(0, len(ranked) - len(visible) - int(n_target[row])) :]
         assert mask.visible[row].nonzero()[:, 0].tolist() == sorted(visible)
@@ -118,6 +123,40 @@ def test_blocks_are_blocks():
         )
 
     assert together(Random(ratio=0.5)) < 0.55 and together(Block(ratio=0.5)) > 0.75
+
+
+@pytest.mark.parametrize(("grid", "area", "share"), [((6, 9), 0.2, 0.8), ((5, 7), 0.04, 0.9), ((3, 200), 0.1, 0.7)])
+def test_rectangles_come_in_order_and_the_last_is_cut_by_a_line(grid, area, share):
+    """Against one at a time; few that cover much, many batches of small ones, a side that 8 bits do not hold."""
+    n_cells, key = grid[0] * grid[1], torch.arange(20) * 7919
+    count, valid = round(n_cells * share), torch.ones(20, n_cells, dtype=torch.bool)
+    limits = ((area, area),), (0.5, 2.0)
+    score = covering_order(key, grid, valid, torch.full((20,), count), *limits)
+    chosen = choose(score, valid, torch.full((20,), n_cells - count), torch.full((20,), count)).target
+    assert (chosen.sum(dim=1) == count).all()
+    for row in range(20):
+        hidden, covered = set(chosen[row].nonzero()[:, 0].tolist()), set()
+        for rectangle in rectangles(key[row : row + 1], grid, *limits):
+            if len(covered | rectangle) >= count:
+                break
+            covered |= rectangle
+        assert covered <= hidden <= covered | rectangle
+        fresh, cut = sorted(rectangle - covered), sorted(hidden - covered)
+        assert cut in (fresh[: len(cut)], fresh[len(fresh) - len(cut) :])
+
+
+def rectangles(key, grid, area, aspect) -> Iterator[set[int]]:
+    """The rectangles of one sample as sets of cells, from the same draws."""
+    table = _sizes(grid, area, aspect).astype(int)
+    for turn in range(_MOST):
+        draw = _draw(key ^ turn)[0, : 3 * _AT_ONCE].reshape(3, _AT_ONCE)
+        for number in reversed(range(_AT_ONCE)):
+            spans = []
+            for side, length, place in zip(grid, table[:, draw[0, number] >> 4], draw[1:, number], strict=True):
+                last = int(place) * (length + side - 1) >> 16
+                spans.append(range(max(last - length + 1, 0), min(last + 1, side)))
+                assert len(spans[-1]) > 0, "it does not touch the grid"
+            yield {y * grid[1] + x for y in spans[0] for x in spans[1]}
 
 
 def test_even_coverage_reaches_the_corners():

@@ -1,7 +1,7 @@
 """The one primitive behind every mask: scores become exact counts.
 
-In numpy on the CPU, whichever device asks: at the size of a batch's masks most of the time goes into calls, numpy's cost
-less than torch's, and a mask is the same to the bit everywhere.
+In numpy on the CPU, whichever device asks: at the size of a batch's masks most of the time goes into calls, and numpy's
+cost less than torch's; and a mask is the same to the bit everywhere.
 """
 
 from functools import lru_cache
@@ -26,32 +26,32 @@ def choose(
     Equal scores are ranked by unit order. Where the counts ask for more units than are valid, visible ones win.
     """
     rank, exists, shown, aimed = (part.cpu().numpy() for part in (score, valid, n_visible, n_target))
-    full = exists.all()
     n_valid = number(exists)
-    if not full:
-        rank = np.where(exists, rank, np.inf)
+    if n_valid.min() < exists.shape[1]:
+        rank = np.where(exists, rank, np.inf if rank.dtype.kind == "f" else np.iinfo(rank.dtype).max)
     shown = np.minimum(shown, n_valid)
     spared = np.maximum(n_valid - aimed, shown)
-    visible = _lowest(rank, shown)
-    target = ~(visible if (spared == shown).all() else _lowest(rank, spared))
-    if not full:
-        target &= exists
+    visible = _lowest(rank, exists, shown)
+    target = exists & ~(visible if (spared == shown).all() else _lowest(rank, exists, spared))
     return Mask(torch.from_numpy(visible).to(valid.device), torch.from_numpy(target).to(valid.device))
 
 
-def _lowest(score: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """The `count` units of lowest score in each row, equal scores by unit order: as a stable sort, without sorting."""
+def _lowest(score: np.ndarray, exists: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """The `count` units of lowest score in each row, equal scores by unit order: as a stable sort, without sorting.
+
+    What does not exist has the highest score there is.
+    """
     n = max(int(count[0]), 1)
     if (count == count[0]).all():
         threshold = np.partition(score, n - 1, axis=1)[:, n - 1 : n]
     else:
         threshold = np.take_along_axis(np.sort(score, axis=1), np.maximum(count - 1, 0)[:, None], axis=1)
-    chosen = score <= threshold
+    chosen = exists & (score <= threshold)
     if np.count_nonzero(chosen) == count.sum():
         return chosen
-    below, tied = score < threshold, score == threshold
-    room = count - below.sum(axis=1)
-    return below | (tied & (tied.cumsum(axis=1) <= room[:, None]))
+    tied = exists & (score == threshold)
+    room = count - (chosen & ~tied).sum(axis=1)
+    return chosen & ~(tied & (tied.cumsum(axis=1) > room[:, None]))
 
 
 def counts(valid: Bool[Tensor, "B N"], ratio: float, whole: int = 1) -> tuple[Int64[Tensor, "B"], Int64[Tensor, "B"]]:

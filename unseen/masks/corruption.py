@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from unseen.contract import Mask
 from unseen.errors import UnseenError
-from unseen.randomness import normal, uniform
+from unseen.masks.choose import choose
+from unseen.randomness import normal, uniform, words
 
-_REPLACE, _PICK, _NOISE = 0x2E91, 0x71C3, 0x4D5B  # further draws of a sample's key
+_REPLACE, _NOISE = 0x2E91, 0x4D5B  # further draws of a sample's key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +47,13 @@ class KeepOrReplace:
     ) -> tuple[Shaped[Tensor, "B N *P"], Mask]:
         if values.ndim != 2 or values.is_floating_point():
             raise UnseenError(f"KeepOrReplace got units {tuple(values.shape[2:])}", "it replaces ids", "use Noise")
-        n_units = values.shape[1]
-        rank = ranks(uniform(key ^ _REPLACE, n_units), mask.target)
-        count = mask.target.sum(dim=1, keepdim=True)
-        n_keep, n_replace = (count * self.keep).round(), (count * self.replace).round()
-        replaced = mask.target & (rank < n_replace)
-        read = mask.target & (rank < n_replace + n_keep)
-        drawn = self.special + (uniform(key ^ _PICK, n_units) * (self.vocabulary - self.special)).long()
-        return torch.where(replaced, drawn, values), mask._replace(visible=mask.visible | read)
+        score, pick = words(key ^ _REPLACE, 2 * values.shape[1]).split(values.shape[1], dim=1)
+        count = mask.target.sum(dim=1)
+        n_keep, n_replace = (count * self.keep).round().long(), (count * self.replace).round().long()
+        replaced, kept, _ = choose(score, mask.target, n_replace, n_keep)
+        drawn = self.special + ((pick.long() + 2**31) * (self.vocabulary - self.special) >> 32)
+        visible = mask.visible | kept | replaced
+        return torch.where(replaced, drawn, values), mask._replace(visible=visible)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +99,3 @@ class Noise:
         low, high = self.extremes
         coin = (uniform(key ^ 1, count) < 0.5).view(flat.shape)
         return torch.where(hit, torch.where(coin, low, high).to(flat.dtype), flat)
-
-
-def ranks(score: Float64[Tensor, "B N"], chosen: Bool[Tensor, "B N"]) -> Int64[Tensor, "B N"]:
-    """The rank of each chosen unit's score among the chosen of its row, from 0; the others come after."""
-    order = score.masked_fill(~chosen, torch.inf).argsort(dim=1, stable=True)
-    return order.argsort(dim=1)

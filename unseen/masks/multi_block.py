@@ -60,12 +60,12 @@ class MultiBlock:
         rows, columns = grid
         left, n_target = counts(units.valid, self.ratio, whole=slots)
         n_visible = left.minimum(counts(units.valid, 1 - self.context, whole=slots)[0])
-        exists = units.valid.unflatten(1, (slots, -1)).any(dim=1)
+        exists = units.valid.unflatten(1, (slots, -1)).any(dim=1) if slots > 1 else units.valid
         n_cells = -(-n_target // slots)
         blocks = covering_order(key, (rows, columns), exists, n_cells, self.area, self.aspect)
         chosen = choose(blocks, exists, exists.sum(dim=1) - n_cells, n_cells).target
         # what belongs to the context is near its centre; what is a target lies behind all of that, in covering order
-        score = torch.where(chosen, blocks + 2**30, _box_distance(key ^ 0x1B, rows, columns))
+        score = torch.where(chosen, blocks.add_(2**30), _box_distance(key ^ 0xCE27, rows, columns))
         return choose_tubes(score, units, n_visible, n_target)
 
 
@@ -76,4 +76,5 @@ def _box_distance(key: Int64[Tensor, "B"], rows: int, columns: int) -> Int32[Ten
         middle = (2 * torch.arange(side, device=key.device) + 1) * 2**15 // side
         away.append((middle.short() - centre).int().abs())  # 16 bits wrap as the grid does
     y, x = away[0][:, :, None], away[1][:, None, :]
-    return ((torch.maximum(y, x) << 13) + (y + x >> 4)).flatten(1)  # along one side of the block, from its middle out
+    middle_out = (y + x).bitwise_right_shift_(4)  # along one side of the block
+    return torch.maximum(y, x).mul_(2**13).add_(middle_out).flatten(1)

@@ -3,7 +3,7 @@
 The rectangles of a sample come in an endless order, and as many are looked at as its count of cells takes. Every
 rectangle that touches the grid is equally likely, also where it hangs over the border, so no cell is favoured.
 
-All is small whole numbers, in numpy on the CPU whichever device asks: the same to the bit everywhere.
+All is small whole numbers, in numpy on the CPU, whichever device asks: the same to the bit everywhere.
 """
 
 from functools import lru_cache
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from unseen.randomness import words
 
-_AT_ONCE = 16  # rectangles looked at together: the bits of a cell's number; few samples need more
+_AT_ONCE = 16  # rectangles looked at together: the bits of a cell's number; few images need more
 _MOST = 60  # batches of them; whatever is not covered then follows by line
-_NEXT = 127 + _AT_ONCE  # what scores of one batch lie above those of the next
+_NEXT = 127 + _AT_ONCE  # how far the numbers of one batch lie above those of the next
 _LEVELS = 64  # of area, and of aspect
 
 
@@ -58,7 +58,7 @@ def _draw(key: Tensor) -> np.ndarray:
 
 
 def _order(draw: np.ndarray, grid: tuple[int, int], sizes: np.ndarray, kind: np.ndarray) -> np.ndarray:
-    """For the cells [B, C] that the first of `_AT_ONCE` rectangles covers 142, and so on down to 127; 0: none does."""
+    """A number for each cell [B, C]: 142 where the first of `_AT_ONCE` rectangles covers it, down to 127; 0: none."""
     draw = draw[:, : 3 * _AT_ONCE].reshape(-1, 3, _AT_ONCE).transpose(1, 0, 2)
     size = sizes.take((kind[:, None] << 12) + (draw[0] >> 4), axis=1)  # [2, B, K]
     sides = np.array(grid, dtype=np.int32)[:, None, None]
