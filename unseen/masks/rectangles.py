@@ -18,7 +18,7 @@ from unseen.randomness import words
 _AT_ONCE = 16  # rectangles looked at together: the bits of a cell's number; few images need more
 _MOST = 60  # batches of them; whatever is not covered then follows by line
 _NEXT = 127 + _AT_ONCE  # how far the numbers of one batch lie above those of the next
-_LEVELS = 64  # of area, and of aspect
+_LEVELS = 64  # of area, and of aspect: 12 bits together
 
 
 def covering_order(
@@ -60,7 +60,7 @@ def _draw(key: Tensor) -> np.ndarray:
 def _order(draw: np.ndarray, grid: tuple[int, int], sizes: np.ndarray, kind: np.ndarray) -> np.ndarray:
     """A number for each cell [B, C]: 142 where the first of `_AT_ONCE` rectangles covers it, down to 127; 0: none."""
     draw = draw[:, : 3 * _AT_ONCE].reshape(-1, 3, _AT_ONCE).transpose(1, 0, 2)
-    size = sizes.take((kind[:, None] << 12) + (draw[0] >> 4), axis=1)  # [2, B, K]
+    size = sizes.take(kind[:, None] * _LEVELS**2 + (draw[0] >> 4), axis=1)  # [2, B, K]
     sides = np.array(grid, dtype=np.int32)[:, None, None]
     last = (draw[1:] * (size + sides - 1) >> 16).astype(size.dtype)  # any row or column at which it touches the grid
     place = np.arange(max(grid), dtype=size.dtype)[:, None, None]
