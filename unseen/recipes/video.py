@@ -47,9 +47,19 @@ def videomae_spacetime() -> Recipe:
 
 
 def videomae_ego() -> Recipe:
-    """The same places of the world hidden in all frames, however the vehicle moves; needs calibration and poses."""
+    """The same places of the world hidden in all frames, however the vehicle moves; needs calibration and poses.
+
+    `unseen ingest folder ... --poses --calibration` brings them. Places come from depth, as `unseen world --depth` has
+    it; without depth, `--set unit.ground=true` permits to take all that is below the horizon for level road.
+    """
+    plain = videomae()
+    assert isinstance(plain.view, Windows)
     return replace(
-        videomae(), unit=Tubes(size=(2, 8, 8), frame_s=0.2, places=5), mask=EgoTube(visible=0.1, target=0.7), decode=0.6
+        plain,
+        view=replace(plain.view, posed=True),
+        unit=Tubes(size=(2, 8, 8), frame_s=0.2, places=5),
+        mask=EgoTube(visible=0.1, target=0.7),
+        decode=0.6,
     )
 
 
