@@ -17,9 +17,11 @@ def companions(src: Path, sidecar: str | Path | None, beside: Sequence[str | Non
         found.append(Path(sidecar))
     base = src if src.is_dir() else src.parent
     for path in filter(None, beside):
-        anywhere = Path(path.replace("{log_id}", "*"))
-        root = Path(anywhere.anchor) if anywhere.is_absolute() else base
-        found += root.glob(str(anywhere.relative_to(anywhere.anchor)))
+        if "{log_id}" in path:
+            anywhere = Path(path.replace("{log_id}", "*"))
+            found += (base / anywhere.anchor).glob(str(anywhere.relative_to(anywhere.anchor)))
+        else:
+            found += [base / path, Path(path)]
     return found
 
 

@@ -71,9 +71,12 @@ def read_poses(path: Path) -> Trajectory:
 def to_ns(text: str, clock: str) -> int:
     """A time in nanoseconds, exact for any number of digits. ValueError where it is no number."""
     try:
-        return int((Decimal(text) * CLOCKS[clock]).to_integral_value())
-    except (ArithmeticError, OverflowError) as error:
+        t_ns = int((Decimal(text) * CLOCKS[clock]).to_integral_value())
+    except (ArithmeticError, ValueError) as error:
         raise ValueError(text) from error
+    if abs(t_ns) >= 2**63:
+        raise ValueError(text)
+    return t_ns
 
 
 def write_poses(writer: LogWriter, trajectory: Trajectory, frame_ns: dict[int, int | None]) -> list[int]:
