@@ -93,7 +93,10 @@ VARIANTS: dict[type, tuple[Any, ...]] = {
     unseen.masks.Future: (unseen.masks.Future(observed_s=0.5, gap_s=0.25), unseen.masks.Future(observed_s=0.25)),
     unseen.masks.Weighted: (unseen.masks.Weighted(), unseen.masks.Weighted(ratio=0.5, most=0.8, least=0.3)),
     unseen.units.Mosaic: (unseen.units.Mosaic(size=(4, 4)),),
-    unseen.units.Tubes: (unseen.units.Tubes(size=(2, 8, 4)), unseen.units.Tubes(size=(1, 8, 8), frame_s=0.4, places=2)),
+    unseen.units.Tubes: (
+        unseen.units.Tubes(size=(2, 8, 4)),
+        unseen.units.Tubes(size=(1, 8, 8), frame_s=0.4, places=2, ground=True),
+    ),
     unseen.masks.WholeWord: (unseen.masks.WholeWord(), unseen.masks.WholeWord(ratio=0.4)),
     unseen.masks.Span: (
         unseen.masks.Span(),

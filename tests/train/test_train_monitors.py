@@ -45,6 +45,14 @@ def test_losses_and_floors_over_chunks_are_those_of_one_batch():
     assert found["by_class"] == {}
 
 
+def test_a_baseline_that_one_chunk_lacks_is_that_of_the_others(monkeypatch):
+    """Of few clips some earlier slot shows what a later one hides: then only some chunks know `previous`."""
+    found = iter([{"plain": {"null": 1.0, "previous": 0.5}}, {"plain": {"null": 1.0}}])
+    monkeypatch.setattr("unseen.train.monitors.baselines", lambda *_: next(found))
+    floors = Monitor(objective(), Memory().frames(range(11)), 3, (), CPU).floors
+    assert floors["plain"] == pytest.approx({"null": 1.0, "previous": 0.5})
+
+
 def test_every_hidden_unit_is_judged_though_training_samples_them():
     clip = Memory().frames(range(4))
     found = Monitor(objective(decode=0.3), clip, 3, (), CPU).measure(Tiny(), "float32")

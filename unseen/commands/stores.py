@@ -60,6 +60,8 @@ def ingest(
     classes: tuple[str, ...] = (),
     ignore: str | None = None,
     small: tuple[str, ...] = (),
+    poses: str | None = None,
+    calibration: str | None = None,
     fps: str | None = None,
     every: int = 1,
     size: tuple[int, int] | None = None,
@@ -92,6 +94,9 @@ def ingest(
         classes: names of the class ids, from 0.
         ignore: the class that is never scored.
         small: classes of small or sparse things.
+        poses: where the vehicle was: CSV or Parquet with x, y, z (m), qx, qy, qz, qw and t_ns, t_us, t_s or seq, or a
+            TUM trajectory; of the vehicle (x forward, y left, z up, origin on the ground); {log_id} may stand in it.
+        calibration: JSON by sensor (else "camera"): width, height, fx, fy, cx, cy, ego_from_camera (4 x 4), distortion.
         fps: frames per second, or the sidecar's column that holds it; without it times stay unknown.
         every: take each n-th frame.
         size: height and width to re-encode frames to, once; by default bytes stay as recorded.

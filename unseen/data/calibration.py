@@ -18,7 +18,8 @@ from unseen.data.cameras import Cameras
 from unseen.data.store import Store
 from unseen.geometry.pose import from_quaternion, inverse
 
-LONGEST_GAP_NS = 5 * 10**8  # between poses; a time inside a longer gap has no pose
+POSE_GAP_S = 0.5  # between poses; a time inside a longer gap has no pose, unless a view says otherwise
+POSE = ("qw", "qx", "qy", "qz", "tx", "ty", "tz")  # its columns
 Box = tuple[float, float, float, float]  # top, left, bottom, right as shares of the frame
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
@@ -32,20 +33,24 @@ class Lens(NamedTuple):
 
 
 class Calibration:
-    """The tables `calibration` and `pose` of some logs, read once."""
+    """The tables `calibration` and `pose` of some logs, read once. No pose is known inside a gap over `pose_gap_s`."""
 
-    def __init__(self, store: Store, log_ids: Sequence[str]):
-        self._rows = {log: _by_sensor(store, log) for log in log_ids}
-        self._poses = {log: store.table("pose", [log]).sort_by("t_ns").to_pylist() for log in log_ids}
+    def __init__(self, store: Store, log_ids: Sequence[str], pose_gap_s: float = POSE_GAP_S):
+        self._lenses = {log: _lenses(store, log) for log in log_ids}
+        self._poses = {log: _posed(store.table("pose", [log]).sort_by("t_ns").to_pylist()) for log in log_ids}
         self._times = {log: np.array([row["t_ns"] for row in rows]) for log, rows in self._poses.items()}
+        self._gap_ns = round(pose_gap_s * 1e9)
 
     def lens(self, log_id: str, sensor: str, t_ns: int | None) -> Lens | None:
         """The camera as it was calibrated at a time; None where it is unknown or no pinhole."""
-        for row in self._rows[log_id].get(sensor, ()):
-            begin, end = row["valid_from_ns"], row["valid_to_ns"]
+        for begin, end, lens in self._lenses[log_id].get(sensor, ()):
             if t_ns is None or ((begin is None or begin <= t_ns) and (end is None or t_ns < end)):
-                return _lens(row)
+                return lens
         return None
+
+    def placed(self, log_id: str, sensor: str, t_ns: int | None) -> bool:
+        """Whether both the camera and the pose of the vehicle are known at a time."""
+        return t_ns is not None and self.lens(log_id, sensor, t_ns) is not None and bool(self._around(log_id, t_ns))
 
     def world_from_ego(
         self, log_id: str, times_ns: Int64[np.ndarray, "T"], origin: int
@@ -58,16 +63,22 @@ class Calibration:
 
     def _pose(self, log_id: str, t_ns: int) -> np.ndarray | None:
         """Interpolated between the poses before and after: positions on a line, rotations on the shortest arc."""
-        times, rows = self._times[log_id], self._poses[log_id]
+        around = list(self._around(log_id, t_ns))
+        poses = [_matrix(self._poses[log_id][number]) for number in around]
+        if len(poses) < 2:
+            return poses[0] if poses else None
+        before, after = self._times[log_id][around]
+        return _between(poses[0], poses[1], (t_ns - before) / (after - before))
+
+    def _around(self, log_id: str, t_ns: int) -> tuple[int, ...]:
+        """The pose at a time, or those before and after it; none inside a gap or beyond the ends."""
+        times = self._times[log_id]
         after = int(np.searchsorted(times, t_ns))
         if after < len(times) and times[after] == t_ns:
-            return _matrix(rows[after])
-        if not 0 < after < len(times) or times[after] - times[after - 1] > LONGEST_GAP_NS:
-            return None
-        before, behind = _matrix(rows[after - 1]), _matrix(rows[after])
-        if before is None or behind is None:
-            return None
-        return _between(before, behind, (t_ns - times[after - 1]) / (times[after] - times[after - 1]))
+            return (after,)
+        if not 0 < after < len(times) or times[after] - times[after - 1] > self._gap_ns:
+            return ()
+        return after - 1, after
 
 
 def intrinsics(
@@ -144,27 +155,30 @@ def _ego(calibration: Calibration, cameras: Cameras, row: np.ndarray) -> np.ndar
     return calibration.world_from_ego(cameras.log_ids[cameras.shots[row[0]].log], np.array(times), len(row) // 2)
 
 
-def _by_sensor(store: Store, log_id: str) -> dict[str, list[dict[str, Any]]]:
+def _lenses(store: Store, log_id: str) -> dict[str, list[tuple[int | None, int | None, Lens | None]]]:
+    """Of each sensor, from when until when it was calibrated how."""
     names = {row["sensor_id"]: row["name"] for row in store.table("sensor", [log_id]).to_pylist()}
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[tuple[int | None, int | None, Lens | None]]] = {}
     for row in store.table("calibration", [log_id]).to_pylist():
-        rows.setdefault(names[row["sensor_id"]], []).append(row)
+        rows.setdefault(names[row["sensor_id"]], []).append((row["valid_from_ns"], row["valid_to_ns"], _lens(row)))
     return rows
 
 
+def _posed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that hold a pose; one without position or rotation is a gap."""
+    return [row for row in rows if None not in (row[name] for name in POSE)]
+
+
 def _lens(row: dict[str, Any]) -> Lens | None:
-    k, ego_from_camera = row["K"], _matrix(row)
-    if not k or len(k) not in (4, 9) or any(row["D"] or ()) or ego_from_camera is None:
+    k = row["K"]
+    if not k or len(k) not in (4, 9) or any(row["D"] or ()) or not _posed([row]):
         return None
     fx, fy, cx, cy = k if len(k) == 4 else (k[0], k[4], k[2], k[5])
-    return Lens((fx, fy), (cx, cy), ego_from_camera)
+    return Lens((fx, fy), (cx, cy), _matrix(row))
 
 
-def _matrix(row: dict[str, Any]) -> Float64[np.ndarray, "4 4"] | None:
-    numbers = [row[name] for name in ("qw", "qx", "qy", "qz", "tx", "ty", "tz")]
-    if None in numbers:
-        return None
-    w, x, y, z, *translation_m = numbers
+def _matrix(row: dict[str, Any]) -> Float64[np.ndarray, "4 4"]:
+    w, x, y, z, *translation_m = (row[name] for name in POSE)
     return from_quaternion((w, x, y, z), (translation_m[0], translation_m[1], translation_m[2]))
 
 

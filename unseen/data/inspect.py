@@ -58,6 +58,8 @@ def _column(column) -> dict[str, Any]:
 def _logs(tables: dict[str, Any], manifests: dict[str, Any]) -> list[dict[str, Any]]:
     frames = Counter(tables["frame"]["log_id"].to_pylist())
     labels = Counter(zip(tables["label"]["log_id"].to_pylist(), tables["label"]["kind"].to_pylist(), strict=True))
+    poses = Counter(tables["pose"]["log_id"].to_pylist())
+    calibrations = Counter(tables["calibration"]["log_id"].to_pylist())
     sensors: dict[str, list[str]] = {}
     for log, name in zip(*(tables["sensor"][c].to_pylist() for c in ("log_id", "name")), strict=True):
         sensors.setdefault(log, []).append(name)
@@ -78,6 +80,8 @@ def _logs(tables: dict[str, Any], manifests: dict[str, Any]) -> list[dict[str, A
                 "attributes": attributes,
                 "frames": frames[log],
                 "sensors": sensors.get(log, []),
+                "calibrations": calibrations[log] or None,
+                "poses": poses[log] or None,
                 "shapes": dict(sizes.get(log, {})),
                 "labels": {kind: count for (of, kind), count in labels.items() if of == log},
                 "seconds": (row["t_end_ns"] - row["t_start_ns"]) / 1e9 if row["t_end_ns"] is not None else None,

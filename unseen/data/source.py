@@ -57,6 +57,15 @@ class Imagined(View, Protocol):
 
 
 @runtime_checkable
+class ForMasks(View, Protocol):
+    """A view that leaves out samples because masks could not hide them."""
+
+    def unmasked(self) -> View:
+        """The same view for an encoder at work, without that."""
+        ...
+
+
+@runtime_checkable
 class WithFile(View, Protocol):
     """A view that reads a file of its own (a tokenizer), which has to go where its encoder goes."""
 

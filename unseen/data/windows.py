@@ -1,23 +1,25 @@
 """Windows of a camera's frames at a steady pace: what video models read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int64, Shaped
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from unseen.contract import Clip
-from unseen.data.calibration import WHOLE, Box, Calibration, depth_m, geometry
+from unseen.data.calibration import POSE_GAP_S, WHOLE, Box, Calibration, depth_m, geometry
 from unseen.data.cameras import Cameras, CameraSource, joint
 from unseen.data.source import LogSource
 from unseen.data.store import Store
 from unseen.data.views import Frames, check_images
 from unseen.errors import UnseenError
 from unseen.randomness import keys
+
+UNPOSED = "no window has a calibrated camera and a pose for each frame"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class Windows:
     tolerance: float = 0.3
     fps: float | None = None  # of logs without times, by their frame numbers
     untimed: Literal["refuse", "leave out"] = "refuse"  # logs without times, where no fps is told
+    posed: bool = False  # only windows whose camera is calibrated and whose frames have poses, as masks may need them
+    pose_gap_s: float = POSE_GAP_S  # poses are interpolated in gaps up to this
     stills: bool = False  # frames in the middle of no window count too, each repeated: for labels on sparse frames
 
     def __post_init__(self) -> None:
@@ -46,12 +50,18 @@ class Windows:
             )
         if self.fps is not None and not self.fps > 0:
             raise UnseenError(f"Windows: fps is {self.fps}", "a rate is positive")
+        if not self.pose_gap_s > 0:
+            raise UnseenError(f"Windows: pose_gap_s is {self.pose_gap_s}", "seconds above 0")
 
     def open(
         self, store: Store, log_ids: Sequence[str], *, seed: int = 0, log_power: float = 0.0, cache_mb: int = 2048
     ) -> LogSource:
         """The windows of all cameras (or of `picture.sensors`) of some logs."""
         return WindowSource(store, log_ids, self, seed=seed, log_power=log_power, cache_mb=cache_mb)
+
+    def unmasked(self) -> "Windows":
+        """The same view for an encoder at work, which hides nothing: poses do not matter."""
+        return replace(self, posed=False)
 
     def present(self, raw: Any) -> Clip:
         """Videos [B, T, C, H, W], uint8 or uint16, of whole frames `step_s` apart; T may differ from `frames`."""
@@ -81,10 +91,10 @@ class WindowSource(CameraSource):
         self, store: Store, log_ids: Sequence[str], view: Windows, *, seed: int, log_power: float, cache_mb: int
     ):
         cameras = Cameras(store, log_ids, view.picture, cache_mb)
-        self.window, left_out = find_windows(cameras, view)
+        self._calibration = Calibration(store, log_ids, view.pose_gap_s)
+        self.window, left_out = find_windows(cameras, view, self._calibration)
         super().__init__(cameras, self.window[:, view.frames // 2], view, seed, log_power)
         self.left_out = left_out
-        self._calibration = Calibration(store, log_ids)
 
     def batch(self, positions: Int64[np.ndarray, "B"]) -> Clip:
         """Training crops [B, T, C, *picture.image_px]; a pure function of (seed, position), whoever asks and when."""
@@ -156,26 +166,43 @@ class WindowSource(CameraSource):
         return np.where(still[:, None], steps, (times - times[:, :1]) * 1e-9).astype(np.float32)
 
 
-def find_windows(cameras: Cameras, view: Windows) -> tuple[Int64[np.ndarray, "n T"], dict[str, str]]:
+def find_windows(
+    cameras: Cameras, view: Windows, calibration: Calibration
+) -> tuple[Int64[np.ndarray, "n T"], dict[str, str]]:
     """The shots of every window, by log, camera and time; and why logs have none."""
     found, left_out = [], {}
     runs = _runs(cameras)
     for log, log_id in enumerate(cameras.log_ids):
         parts, reason = [], "no camera frames"
         for start, end in runs.get(log, ()):
-            times = [_time_ns(cameras, index, view.fps) for index in range(start, end)]
-            windows = np.empty((0, view.frames), dtype=np.int64)
-            if None in times:
-                reason = "its frames have no times"
-            else:
-                windows = start + _regular(np.array(times, dtype=np.int64), _breaks(cameras, start, end), view)
-                reason = f"no {view.frames} frames {view.step_s} s apart without a break"
-            parts.append(_with_stills(windows, start, end, view))
+            windows, reason = _run_windows(cameras, view, start, end)
+            if view.posed and len(windows):
+                windows, reason = (
+                    windows[_posed(cameras, calibration, start, end)[windows - start].all(axis=1)],
+                    UNPOSED,
+                )
+            parts.append(windows)
         if sum(map(len, parts)) == 0:
             left_out[log_id] = reason
         found += parts
     _refuse(found, left_out, view)
     return np.concatenate(found), left_out
+
+
+def _run_windows(cameras: Cameras, view: Windows, start: int, end: int) -> tuple[Int64[np.ndarray, "n T"], str]:
+    """The windows of one camera of one log, and why there may be none."""
+    times = [_time_ns(cameras, index, view.fps) for index in range(start, end)]
+    windows, reason = np.empty((0, view.frames), dtype=np.int64), "its frames have no times"
+    if None not in times:
+        windows = start + _regular(np.array(times, dtype=np.int64), _breaks(cameras, start, end), view)
+        reason = f"no {view.frames} frames {view.step_s} s apart without a break"
+    return _with_stills(windows, start, end, view), reason
+
+
+def _posed(cameras: Cameras, calibration: Calibration, start: int, end: int) -> Bool[np.ndarray, "n"]:
+    """Which shots show places: their camera is calibrated, and the vehicle has a pose."""
+    shots = cameras.shots[start:end]
+    return np.array([calibration.placed(cameras.log_ids[shot.log], shot.sensor, shot.t_ns) for shot in shots])
 
 
 def _runs(cameras: Cameras) -> dict[int, list[tuple[int, int]]]:
@@ -232,6 +259,13 @@ def _refuse(found: list[np.ndarray], left_out: dict[str, str], view: Windows) ->
             f"the frames of {len(untimed)} logs have no times, such as {untimed[0]!r}",
             "a window is frames at known times",
             "ingest with --fps, or set view.fps, or view.untimed='leave out', or leave these logs out by a split",
+        )
+    if sum(map(len, found)) == 0 and UNPOSED in left_out.values():
+        raise UnseenError(
+            f"no window of {len(left_out)} logs has places of the world",
+            f"view.posed wants cameras calibrated without distortion, and poses at most {view.pose_gap_s:g} s apart "
+            "around every frame",
+            "unseen ingest folder --poses FILE --calibration FILE, or a longer view.pose_gap_s",
         )
     if sum(map(len, found)) == 0:
         raise UnseenError(

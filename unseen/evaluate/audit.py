@@ -49,6 +49,7 @@ class Draws:
     values: Float[Tensor, "B N P"] | None = None  # content, for the inpainter
     classes: Float[Tensor, "B N K"] | None = None  # share of each unit that has each class
     real: bool = False  # whether `values` are recordings
+    place_leak: float | None = None  # as its cameras see it; without, distances between places tell, alike near and far
 
 
 def draw(
@@ -135,7 +136,6 @@ def judge(draws: Draws, measures: dict[str, Any]) -> list[Check]:
         checks.append(_most("whole tubes", measures["time"]["image_leak"], 0, says))
     if "time" in measures and measures["time"]["place_leak"] is not None:
         says = "share of the target area that is visible, in the world, in another slot"
-        # one distance for near and far misjudges a perspective view: systems/place_audit.py projects
         checks.append(_most("no place leak", measures["time"]["place_leak"], 0.01, says, judged=False))
     return checks
 
@@ -303,11 +303,11 @@ def time_leak(draws: Draws) -> dict[str, Any] | None:
     grid = draws.units.grid
     if grid is None or len(grid) != 3:
         return None
-    found: dict[str, Any] = {"image_leak": image_leak(draws.mask, grid[0]), "place_leak": None, "stay": None}
+    leak, stay = draws.place_leak, None
     if draws.units.place is not None:
-        found["place_leak"] = place_leak(draws.mask, draws.units.place, grid[0])
-        found["stay"] = stay_share(draws.units.place, grid[0])
-    return found
+        leak = place_leak(draws.mask, draws.units.place, grid[0]) if leak is None else leak
+        stay = stay_share(draws.units.place, grid[0])
+    return {"image_leak": image_leak(draws.mask, grid[0]), "place_leak": leak, "stay": stay}
 
 
 def _most(name: str, value: float, limit: float, says: str, judged: bool = True) -> Check:

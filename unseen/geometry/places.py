@@ -133,7 +133,7 @@ def clip_places(
 ) -> Float[Tensor, "B N S 3"] | None:
     """`unit_places` of a clip's video by what the clip knows; None where it has no calibration or no poses.
 
-    `ground`: where depth is not known, the plane z = 0 of the clip's world is the ground.
+    `ground`: where depth is not known, the plane z = 0 of the clip's world is taken for the ground.
     """
     if "intrinsics" not in clip or "world_from_camera" not in clip:
         return None

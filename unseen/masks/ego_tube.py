@@ -105,8 +105,10 @@ class EgoTube:
         if self.fallback == "refuse" and bool(lost.any()):
             raise UnseenError(
                 f"{int(lost.sum())} of {len(lost)} clips have no place in the world",
-                "EgoTube follows places: units need `place`, from poses, calibration, and depth or the ground",
-                'use clips with poses and calibration, or fallback="tube" for tubes that keep to their pixels',
+                "EgoTube follows places: units need `place`, from calibration, poses, and depth or the ground",
+                "give logs both (unseen ingest folder --poses --calibration); where depth is not known, permit the "
+                "plane under the vehicle to be the road (--set unit.ground=true); or let such clips have tubes that "
+                "keep to their pixels (--set mask.fallback=tube)",
             )
 
 

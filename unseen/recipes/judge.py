@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
-from unseen.data.source import LogSource, View
+from unseen.data.source import ForMasks, LogSource, View
 from unseen.data.splits import load_split
 from unseen.data.store import Store
 from unseen.errors import UnseenError
@@ -61,7 +61,7 @@ def judge(
     features |= floors
     result = evaluate(
         features,
-        recipe.view.open(store, store.log_ids(), seed=0, log_power=0.0, cache_mb=recipe.training.cache_mb),
+        unmasked(recipe.view).open(store, store.log_ids(), seed=0, log_power=0.0, cache_mb=recipe.training.cache_mb),
         recipe.probes,
         split=roles(store, split, manifest, trained_on),
         lineage=trained_on,
@@ -83,16 +83,26 @@ def judge(
 
 
 def completed(run: Path, recipe: Recipe, seen: LogSource, store: Store, tested: list[str]) -> dict[str, Any] | None:
-    """The run's own losses on the test logs; None where its last checkpoint is gone, or there is no such log."""
+    """The run's own losses on the test logs; None where its last checkpoint is gone, or none of them can be masked."""
     path = checkpoint.last(run)
     if path is None or not tested or set(tested) & set(seen.log_ids):
+        return None
+    try:
+        unseen = recipe.view.open(store, tested, seed=0, log_power=0.0, cache_mb=0)
+    except UnseenError as error:
+        print(f"the run's own losses on the test logs are left out: {error}", file=sys.stderr)
         return None
     model = build(recipe, seen)
     model.load_state_dict(checkpoint.load_tensors(path, "model"))
     objective = recipe.objective().bind(model)
     for name, network in objective.networks().items():
         network.load_state_dict(checkpoint.load_tensors(path, f"target-{name}"))
-    return completion(model, objective, recipe.view.open(store, tested, seed=0, log_power=0.0, cache_mb=0), seen)
+    return completion(model, objective, unseen, seen)
+
+
+def unmasked(view: View) -> View:
+    """The view for probes and features, which hide nothing."""
+    return view.unmasked() if isinstance(view, ForMasks) else view
 
 
 def roles(store: Store, split: str | None, manifest: dict[str, Any], trained_on: set[str]) -> dict[str, str]:
@@ -158,7 +168,7 @@ def embed_store(run: Path, data: Path, out: Path, *, trust: tuple[str, ...] = ()
     device = default_device()
     encoder = load_encoder(run, trust=trust).to(device)
     store = Store.open(data)
-    source = encoder.view.open(store, store.log_ids(), seed=0, log_power=0.0, cache_mb=0)
+    source = unmasked(encoder.view).open(store, store.log_ids(), seed=0, log_power=0.0, cache_mb=0)
     parts = []
     for start in range(0, len(source), batch):
         clip = source.frames(range(start, min(start + batch, len(source))))

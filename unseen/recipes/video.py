@@ -21,12 +21,7 @@ def videomae() -> Recipe:
     Logs without times are left out; `unseen ingest folder ... --fps` gives times to frames that are numbered.
     """
     return Recipe(
-        view=Windows(
-            frames=8,
-            step_s=0.2,
-            picture=Frames(frame_px=(96, 160), crop_px=(64, 96), area=(0.2, 0.8), flip=False),
-            untimed="leave out",
-        ),
+        view=_windows(),
         normalise=Fixed(),
         unit=Tubes(size=(2, 8, 8), frame_s=0.2),
         mask=Tube(ratio=0.9),
@@ -47,9 +42,17 @@ def videomae_spacetime() -> Recipe:
 
 
 def videomae_ego() -> Recipe:
-    """The same places of the world hidden in all frames, however the vehicle moves; needs calibration and poses."""
+    """The same places of the world hidden in all frames, however the vehicle moves; needs calibration and poses.
+
+    `unseen ingest folder ... --poses --calibration` brings them. Places come from depth, as `unseen world --depth` has
+    it; without depth, `--set unit.ground=true` permits to take all that is below the horizon for level road.
+    """
     return replace(
-        videomae(), unit=Tubes(size=(2, 8, 8), frame_s=0.2, places=5), mask=EgoTube(visible=0.1, target=0.7), decode=0.6
+        videomae(),
+        view=replace(_windows(), posed=True),
+        unit=Tubes(size=(2, 8, 8), frame_s=0.2, places=5),
+        mask=EgoTube(visible=0.1, target=0.7),
+        decode=0.6,
     )
 
 
@@ -72,4 +75,14 @@ def future_frames() -> Recipe:
         videomae(),
         mask=Future(observed_s=0.6, gap_s=0.4),
         training=Training(steps=500, batch=16, lr=2.4e-2, monitor_samples=16, monitor_every=250, checkpoint_every=250),
+    )
+
+
+def _windows() -> Windows:
+    """Eight frames over 1.4 s."""
+    return Windows(
+        frames=8,
+        step_s=0.2,
+        picture=Frames(frame_px=(96, 160), crop_px=(64, 96), area=(0.2, 0.8), flip=False),
+        untimed="leave out",
     )

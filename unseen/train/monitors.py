@@ -83,17 +83,16 @@ class Monitor:
         return draw(self.objective, clip, batch, prediction, path)
 
     def _floors(self) -> dict[str, dict[str, float]]:
-        """The baselines over all chunks, each counting by its units."""
-        sums: dict[str, dict[str, float]] = {}
-        units: dict[str, float] = {}
+        """The baselines over all chunks that have them, each counting by its units."""
+        sums: dict[str, Sums] = {}
         for clip, batch in zip(self.clips, self.batches, strict=True):
             count = {name: float(weight.sum()) for name, weight in unit_weights(batch).items()}
             for name, row in baselines(self.objective, batch, clip).items():
-                units[name] = units.get(name, 0.0) + count[name]
                 total = sums.setdefault(name, {})
                 for kind, value in row.items():
-                    total[kind] = total.get(kind, 0.0) + value * count[name]
-        return {name: {k: v / max(units[name], 1e-12) for k, v in row.items()} for name, row in sums.items()}
+                    loss, units = total.get(kind, (0.0, 0.0))
+                    total[kind] = loss + value * count[name], units + count[name]
+        return {name: means(row) for name, row in sums.items()}
 
     def _by_class(
         self,

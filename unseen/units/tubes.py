@@ -1,5 +1,6 @@
 """Tubes: patches over a few frames of a video (VideoMAE: Tong et al., NeurIPS 2022, section 3.2). Exact inverse."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +20,15 @@ class Tubes:
     Its centre is (t, y, x): seconds since the clip began and px of the nominal frame. A frame fills the time until the
     next one: at the nominal pace the first slot of two frames has its centre `frame_s` after the beginning. One frame a
     unit makes a frame-wise model. With `places` a unit also knows which places of the world it shows, as masks that
-    follow the world need it (`EgoTube`), where the clip has calibration and poses.
+    follow the world need it (`EgoTube`): NaN where the clip has no calibration or no pose, and where depth is not
+    known, unless `ground` permits to take the plane under the vehicle for the road. What stands on the road then
+    counts as road further away.
     """
 
     size: tuple[int, int, int] = (2, 16, 16)  # frames, rows, columns
     frame_s: float = 0.2  # nominal time between frames: the step of position codes; clips bring their true times
     places: int = 0  # points along each side of each frame of a unit whose place is looked up (5 are enough); 0: none
+    ground: bool = False  # where depth is not known, z = 0 of the vehicle's frame in the middle of the clip is the road
 
     def __post_init__(self) -> None:
         if min(self.size) < 1 or not self.frame_s > 0 or self.places < 0:
@@ -55,8 +59,8 @@ class Tubes:
         values = parts.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(1, 3)  # B, slots, rows, columns, t, h, w, C
         valid = torch.ones(values.shape[:2], dtype=torch.bool, device=video.device)
         importance = torch.ones(1, values.shape[1], device=video.device)
-        place = clip_places(clip, grid, t, samples=self.places) if self.places else None
-        return values, Units(self._centres(clip, grid, video.device), valid, importance, grid, place=place)
+        centre, place = self._centres(clip, grid, video.device), self._places(clip, grid) if self.places else None
+        return values, Units(centre, valid, importance, grid, place=place)
 
     def join(self, values: Shaped[Tensor, "B N t h w C"], units: Units) -> Shaped[Tensor, "B T C H W"]:
         """Put tubes back into the video; the exact inverse of `cut`."""
@@ -66,6 +70,13 @@ class Tubes:
     def picture(self, values: Shaped[Tensor, "B N t h w C"], units: Units) -> Shaped[Tensor, "B C H _"]:
         """A film strip: the frames of the video side by side, the first on the left."""
         return self.join(values, units).permute(0, 2, 3, 1, 4).flatten(3)
+
+    def _places(self, clip: Clip, grid: tuple[int, int, int]) -> Float[Tensor, "B N S 3"]:
+        found = clip_places(clip, grid, self.size[0], ground=self.ground, samples=self.places)
+        if found is None:
+            unknown = torch.full((), torch.nan, device=clip["video"].device)
+            return unknown.expand(len(clip["video"]), math.prod(grid), self.size[0] * self.places**2, 3)
+        return found
 
     def _centres(self, clip: Clip, grid: tuple[int, int, int], device: torch.device) -> Float[Tensor, "B N 3"]:
         slots, rows, columns = grid

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from unseen.data.ingest.labels import resolve
 from unseen.data.ingest.listing import Skip
 from unseen.data.ingest.plan import LogPlan
 from unseen.data.schema import CAMERA_LIKE
@@ -42,17 +41,6 @@ def check_names(modality: str, classes: Sequence[str], ignore: str | None, small
         raise UnseenError(f"small classes {unknown} are not among the classes ({', '.join(classes) or 'none'})")
 
 
-def companions(src: Path, sidecar: str | Path | None, labels: str | None, store: Path) -> list[Path]:
-    """Files below the source that have another purpose than to be frames."""
-    found = [store]
-    if sidecar is not None:
-        found.append(Path(sidecar))
-    if labels is not None:
-        base = src if src.is_dir() else src.parent
-        found += base.glob(labels.replace("{log_id}", "*")) if not Path(labels).is_absolute() else [Path(labels)]
-    return found
-
-
 def attach(plans: list[LogPlan], skips: list[Skip]) -> list[Skip]:
     """Give each skipped file to the log that its neighbours belong to; returns those without one."""
     owner: dict[str, LogPlan] = {}
@@ -78,14 +66,3 @@ def fps_of(plan: LogPlan, fps: float | str | None) -> float | None:
     if value is not None and not 0 < value < float("inf"):
         raise UnseenError(f"{value} frames a second for log {plan.log_id!r}", "a rate is positive")
     return value
-
-
-def labels_of(plan: LogPlan, labels: str | None, src: Path) -> Path | None:
-    if labels is None:
-        return None
-    path = resolve(labels, plan.log_id, src)
-    if path.exists():
-        return path
-    if "{log_id}" in labels:
-        return None  # this log has none
-    raise UnseenError(f"labels {labels} are neither in {src} nor here", "labels are a folder, a zip or an npz")

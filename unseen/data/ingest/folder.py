@@ -8,7 +8,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from unseen.data.ingest import video
-from unseen.data.ingest.asked import attach, check, check_names, companions, fps_of, labels_of
+from unseen.data.ingest.asked import attach, check, check_names, fps_of
+from unseen.data.ingest.beside import cameras_of, companions, labels_of, poses_of
 from unseen.data.ingest.labels import grow_classes
 from unseen.data.ingest.listing import VIDEOS, Skip, find
 from unseen.data.ingest.outcome import IngestResult, counted, result_of, warnings_of
@@ -33,6 +34,8 @@ def ingest_folder(
     classes: Sequence[str] = (),
     ignore: str | None = None,
     small: Sequence[str] = (),
+    poses: str | None = None,
+    calibration: str | None = None,
     fps: float | str | None = None,
     every: int = 1,
     size: tuple[int, int] | None = None,
@@ -60,6 +63,13 @@ def ingest_folder(
         labels: class ids of each frame: a folder or a zip of images with the same stems plus `label_suffix`, or an npz
             with labels [N, h, w] and names [N] or frame_index [N]; `{log_id}` may stand in the path.
         classes: names of those ids, from 0. `ignore` is the one that is never scored, `small` the sparse ones.
+        poses: where the vehicle was in the world: a table (csv, jsonl, parquet) with x, y, z in metres, qx, qy, qz, qw
+            and one of t_ns, t_us, t_s (the clock of the frames) or seq (numbers of frames), or a TUM trajectory (txt).
+            The vehicle's frame has x forward, y left, z up, its origin on the ground.
+        calibration: JSON, by the name of the sensor ("camera", unless the pattern says otherwise): width, height, fx,
+            fy, cx, cy in pixels with centres at integers, ego_from_camera 4 x 4 (camera: x right, y down, z forward),
+            and distortion, if any. It is scaled to the frames where they have its shape. `{log_id}` may stand in both
+            paths; poses of several logs need it.
         fps: frames a second, or the column of the sidecar that holds it: gives times (since frame 0) to numbers.
             Without it, and without times in names, times stay unknown.
         every: take each n-th frame only.
@@ -74,7 +84,8 @@ def ingest_folder(
     check(every, size, workers, independent, labels, classes)
     check_names(modality, classes, ignore, small)
     naming = Naming(pattern=pattern, class_folders=class_folders, independent=independent, columns=columns or {})
-    plans, loose, warnings = _planned(src, place, naming, sidecar, key, labels, fps)
+    poses, calibration = (str(path) if path is not None else None for path in (poses, calibration))
+    plans, loose, warnings = _planned(src, place, naming, sidecar, key, (labels, poses, calibration), fps)
     if strict and loose:
         raise UnseenError(f"{loose[0].file}: {loose[0].reason}", "strict: every file must be usable")
     if not plans:
@@ -100,11 +111,13 @@ def _planned(
     naming: Naming,
     sidecar: str | Path | None,
     key: str | None,
-    labels: str | None,
+    beside: tuple[str | None, str | None, str | None],
     fps: float | str | None,
 ) -> tuple[list[LogPlan], list[Skip], list[str]]:
-    """The logs of a source with their times and labels, files that belong to none of them, and warnings."""
-    sources, skips = find(src, companions(src, sidecar, labels, place))
+    """The logs of a source with their times and what lies `beside` (labels, poses, calibration), files that belong to
+    none of them, and warnings."""
+    sources, skips = find(src, companions(src, sidecar, beside, place))
+    labels, poses, calibration = beside
     if any(source.file.suffix.lower() in VIDEOS for source in sources):
         video.require()
     plans, misnamed, warnings = make_plans(src, sources, naming, Path(sidecar) if sidecar else None, key)
@@ -113,6 +126,7 @@ def _planned(
         plan.labels = labels_of(plan, labels, src)
     if plans and fps is not None and all(plan.fps is None for plan in plans):
         raise UnseenError(f"fps {fps!r} is neither a number nor a column that a log of the sidecar fills")
+    warnings += poses_of(plans, poses, src) + cameras_of(plans, calibration, src)
     return plans, attach(plans, skips + misnamed), warnings
 
 

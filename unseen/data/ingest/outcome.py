@@ -3,8 +3,12 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from unseen.data.calibration import POSE_GAP_S
 from unseen.data.ingest.listing import Skip
 from unseen.data.ingest.plan import LogPlan
+from unseen.data.ingest.poses import Coverage
 from unseen.data.ingest.record import Outcome
 
 
@@ -32,6 +36,22 @@ def warnings_of(plans: list[LogPlan], outcomes: list[Outcome], labels: str | Non
         warnings.append(f"{len(nothing)} logs have no usable frame, such as {nothing[0]!r}")
     if labels and sum(outcome.labels for outcome in outcomes) == 0 and any(outcome.written for outcome in outcomes):
         warnings.append(f"no label in {labels} has the stem of a frame")
+    return warnings + _unposed([outcome.posed for outcome in outcomes if outcome.posed is not None])
+
+
+def _unposed(found: list[Coverage]) -> list[str]:
+    """Frames of logs with poses that have none, as far as a view would interpolate."""
+    if not found:
+        return []
+    frames, gaps_s = sum(one.frames for one in found), np.concatenate([one.gaps_ns for one in found]) * 1e-9
+    warnings = []
+    if beyond := sum(one.beyond for one in found):
+        warnings.append(f"{beyond} of {frames} frames lie before the first or after the last pose: they have none")
+    if wide := int((gaps_s > POSE_GAP_S).sum()):
+        warnings.append(
+            f"{wide} of {frames} frames lie between poses more than {POSE_GAP_S} s apart (up to {gaps_s.max():.3g} s): "
+            "they have none, unless a recipe says otherwise: --set view.pose_gap_s=..."
+        )
     return warnings
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from unseen.data.ingest.calibration import Calibrated
 from unseen.data.ingest.listing import VIDEOS, Skip, Source, natural
+from unseen.data.ingest.poses import Trajectory
 from unseen.data.ingest.sidecar import LOG_FIELDS, Sidecar, file_names, log_columns, read_sidecar
 from unseen.data.schema import identity
 from unseen.errors import UnseenError
@@ -38,6 +40,8 @@ class LogPlan:
     columns: dict[str, Any] = field(default_factory=dict)
     fps: float | None = None
     labels: Path | None = None
+    poses: Trajectory | None = None
+    cameras: dict[str, Calibrated] = field(default_factory=dict)  # by sensor
     skips: list[Skip] = field(default_factory=list)
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from unseen.data.ingest import video
 from unseen.data.ingest.labels import LabelSource, open_labels, turned_with
 from unseen.data.ingest.listing import VIDEOS, Reader, Skip
 from unseen.data.ingest.plan import Item, LogPlan
+from unseen.data.ingest.poses import CLOCKS, Coverage, coverage, to_ns, write_poses
 from unseen.data.store import Store
 from unseen.data.writer import LogWriter
 from unseen.errors import UnseenError
@@ -41,6 +42,7 @@ class Outcome:
     frames: int = 0
     labels: int = 0
     classes: set[str] = field(default_factory=set)
+    posed: Coverage | None = None
     skipped: list[Skip] = field(default_factory=list)
 
 
@@ -54,6 +56,7 @@ class _Shot(NamedTuple):
     blob: bytes
     encoding: str
     shape: tuple[int, int, int]
+    image_px: tuple[int, int]  # as it came, before any change of size
     recorded: ImageInfo | None = None  # of the file that it came from; None: a video
 
 
@@ -110,17 +113,17 @@ def _write(
     columns = dict(plan.columns)
     columns["attributes"] = {**columns.get("attributes", {}), "groups": plan.groups}
     frame_ids: dict[int, str] = {}
-    sensors: set[str] = set()
+    frame_ns: dict[int, int | None] = {}
+    declared: dict[str, _Declared] = {}
     shot: _Shot | None = first
     while shot is not None:
         item = shot.item
-        if item.sensor not in sensors:
-            sensors.add(item.sensor)
-            size = {"height": shot.shape[0], "width": shot.shape[1]}
-            writer.sensor(item.sensor, modality=settings.modality, rig_id=columns.get("rig_id"), **size)
+        if item.sensor not in declared:
+            declared[item.sensor] = _declare(writer, plan, settings, shot)
         if shot.seq not in frame_ids:
             hint = {"split_hint": item.fields["split_hint"]} if "split_hint" in item.fields else {}
             frame_ids[shot.seq] = writer.frame(shot.seq, shot.t_ns, attributes=item.attributes or None, **hint)
+            frame_ns[shot.seq] = shot.t_ns
             outcome.frames += 1
             _label(writer, plan, settings, labels, shot, frame_ids[shot.seq], outcome)
         writer.observe(
@@ -129,13 +132,45 @@ def _write(
             shot.blob,
             encoding=shot.encoding,
             shape=shot.shape,
+            calib_id=declared[item.sensor].calibrates(shot),
             t_ns=shot.t_ns,
             t_source=shot.t_source,
             source_file=item.source.name,
         )
         shot = next(shots, None)
+    if plan.poses is not None:
+        times = write_poses(writer, plan.poses, frame_ns)
+        outcome.posed = coverage(times, [t_ns for t_ns in frame_ns.values() if t_ns is not None])
     broken = any("video" in skip.reason for skip in outcome.skipped)
     writer.log(source_format="video" if plan.groups == "video" else "images", truncated=broken, **columns)
+
+
+class _Declared(NamedTuple):
+    """A sensor as its first frame introduced it."""
+
+    calib_id: str | None
+    sizes: tuple[tuple[int, ...], ...]  # as they came, as they are kept
+
+    def calibrates(self, shot: _Shot) -> str | None:
+        """The calibration of a further frame; UnseenError where it has another size, and so another camera."""
+        if self.calib_id is not None and (shot.image_px, shot.shape[:2]) != self.sizes:
+            raise UnseenError(
+                f"{shot.item.source.uri} has {shot.image_px[1]} x {shot.image_px[0]} px, frames before it "
+                f"{self.sizes[0][1]} x {self.sizes[0][0]}",
+                f"one calibration of sensor {shot.item.sensor!r} is of images of one size",
+                "name sensors apart by the pattern, or ingest them apart",
+            )
+        return self.calib_id
+
+
+def _declare(writer: LogWriter, plan: LogPlan, settings: Settings, shot: _Shot) -> _Declared:
+    sensor, (height, width) = shot.item.sensor, shot.shape[:2]
+    rig = plan.columns.get("rig_id")
+    writer.sensor(sensor, modality=settings.modality, rig_id=rig, height=height, width=width)
+    calib_id, camera = None, plan.cameras.get(sensor)
+    if camera is not None:
+        calib_id = writer.calibration(sensor, **camera.columns(sensor, shot.image_px, shot.shape[:2]))
+    return _Declared(calib_id, (shot.image_px, shot.shape[:2]))
 
 
 def _label(
@@ -196,17 +231,18 @@ def _shots(plan: LogPlan, settings: Settings, outcome: Outcome, reader: Reader) 
         encoding, shape = info.encoding, info.shape
         if settings.size is not None:
             blob, encoding, shape = _resized(decode(blob, encoding, settings.size), encoding, settings.size)
-        yield _Shot(item, item.seq, *_time(item, plan.fps), blob, encoding, shape, info)
+        yield _Shot(item, item.seq, *_time(item, plan.fps), blob, encoding, shape, info.shape[:2], info)
 
 
 def _video_shots(item: Item, settings: Settings, outcome: Outcome) -> Iterator[_Shot]:
     try:
         for frame in video.frames(item.source.file, settings.every):
-            image = frame.image
+            image, image_px = frame.image, frame.image.shape[:2]
             if settings.size is not None:
                 image = resize(image, settings.size).permute(1, 2, 0).numpy()
             source = "container" if frame.t_ns is not None else None
-            yield _Shot(item, frame.number, frame.t_ns, source, video.as_jpeg(image), "jpeg", image.shape)
+            blob = video.as_jpeg(image)
+            yield _Shot(item, frame.number, frame.t_ns, source, blob, "jpeg", image.shape, image_px)
     except BadImage as error:
         _skip(outcome, settings, Skip(item.source.uri, str(error)))
 
@@ -219,14 +255,12 @@ def _resized(image: np.ndarray, encoding: str, size: tuple[int, int]) -> tuple[b
 
 def _time(item: Item, fps: float | None) -> tuple[int | None, str | None]:
     """The time of a frame and where it comes from; unknown stays unknown."""
-    for name, factor in (("t_ns", 1), ("t_us", 10**3), ("t_s", 10**9)):
-        if text := item.fields.get(name):
+    for clock in CLOCKS:
+        if text := item.fields.get(clock):
             try:
-                whole, _, part = text.partition(".")
-                nanoseconds = int(whole) * factor + (round(float(f"0.{part}") * factor) if part else 0)
+                return to_ns(text, clock), "filename"
             except ValueError as error:
-                raise UnseenError(f"{item.source.uri}: {name} is {text!r}", "times are numbers") from error
-            return nanoseconds, "filename"
+                raise UnseenError(f"{item.source.uri}: {clock} is {text!r}", "times are numbers") from error
     if fps is not None:
         return round(item.seq / fps * 10**9), "fps"
     return None, None
@@ -252,7 +286,11 @@ def _file_sha256(path: Path) -> str:
 
 
 def _fields_digest(plan: LogPlan) -> str:
-    told = [plan.columns, plan.fps, [(item.seq, item.sensor, item.fields) for item in plan.items]]
+    told: list[Any] = [plan.columns, plan.fps, [(item.seq, item.sensor, item.fields) for item in plan.items]]
+    if plan.poses is not None:
+        told.append(hashlib.sha256(plan.poses.at.tobytes() + plan.poses.numbers.tobytes()).hexdigest())
+    if plan.cameras:
+        told.append([(name, one.told) for name, one in sorted(plan.cameras.items())])
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -260,7 +298,11 @@ def _same_or_refuse(store: Store, plan: LogPlan, digest: str, ingest: dict) -> N
     before = store.manifest(plan.log_id)
     if before["source_digest"] == digest and before["ingest"] == ingest:
         return
-    what = "the source" if before["source_digest"] != digest else "what was asked for (settings, sidecar)"
+    what = (
+        "the source"
+        if before["source_digest"] != digest
+        else "what was asked for (settings, sidecar, poses, calibration)"
+    )
     raise UnseenError(
         f"log {plan.log_id!r} is in the store already, from {before['source_uri']}, but {what} now differs: {plan.uri}",
         "a log is immutable",
