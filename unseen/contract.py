@@ -29,6 +29,7 @@ class Clip(TypedDict, total=False):
     depth_m: Float[Tensor, "B T H W"]  # along z of the camera; NaN where it is not known
     token: Int64[Tensor, "B N"]  # ids of a vocabulary; -1 = padding
     token_group: Int64[Tensor, "B N"]  # which word of the passage a token is a piece of; -1 = none
+    part_of: Int64[Tensor, "R"]  # where long samples take several of the R rows: the sample of each row, ascending
     region_px: Float[Tensor, "B 4"]  # (y0, x0, y1, x1) of the image inside the nominal frame, pixels
     frame_mean: Float[Tensor, "B C"]  # of the whole frame, in [0, 1] of the full scale of its dtype
     frame_std: Float[Tensor, "B C"]

@@ -69,11 +69,10 @@ def evaluate(
         for probe in begun:
             progress(f"probe {probe.plan.probe.name}: {name}")
             _score_maker(probe, name, maker, frozen, source, seed)
-        for control, shuffled in controls:
+        for control, plan in controls:
             progress(f"control {control.name}: {name}")
-            check = check_permuted(control, shuffled, _of(frozen, shuffled), seed)
-            known = spec_hash(control) in registered
-            checks.append({"features": name, **check, "registered_before_training": known})
+            checks.append({"features": name, **check_permuted(control, plan, _of(frozen, plan), seed)})
+            checks[-1]["registered_before_training"] = spec_hash(control) in registered
     return {
         "format": FORMAT,
         "run": run,
