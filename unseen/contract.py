@@ -20,6 +20,7 @@ class Clip(TypedDict, total=False):
 
     image: Shaped[Tensor, "B C H W"]  # raw uint8 or uint16, or float once normalised
     previous: Shaped[Tensor, "B C H W"]  # the same region of the frame before (itself where there is none)
+    previous_there: Bool[Tensor, "B"]  # False: there is none before it, or before one of its cameras
     video: Shaped[Tensor, "B T C H W"]  # the same region of T frames; raw, or float once normalised
     frame_time_s: Float[Tensor, "B T"]  # of each frame of the video, from its first
     intrinsics: Float[Tensor, "B T 3 3"]  # of the pixels of the video, or of T cameras, as they are here; NaN unknown

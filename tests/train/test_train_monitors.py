@@ -45,6 +45,14 @@ def test_losses_and_floors_over_chunks_are_those_of_one_batch():
     assert found["by_class"] == {}
 
 
+def test_a_chunk_without_a_past_counts_its_neighbours():
+    task, clip = objective(), Memory().frames(range(11), previous=True)
+    clip["previous_there"] = torch.arange(11) < 5
+    found = Monitor(task, clip, 3, (), CPU).measure(Tiny(), "float32")
+    floors = baselines(task, whole(task, clip)[0], clip)
+    assert found["baselines"]["plain"]["previous"] == pytest.approx(floors["plain"]["previous"], rel=1e-5)
+
+
 def test_every_hidden_unit_is_judged_though_training_samples_them():
     clip = Memory().frames(range(4))
     found = Monitor(objective(decode=0.3), clip, 3, (), CPU).measure(Tiny(), "float32")

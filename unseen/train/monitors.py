@@ -83,17 +83,20 @@ class Monitor:
         return draw(self.objective, clip, batch, prediction, path)
 
     def _floors(self) -> dict[str, dict[str, float]]:
-        """The baselines over all chunks, each counting by its units."""
-        sums: dict[str, dict[str, float]] = {}
-        units: dict[str, float] = {}
-        for clip, batch in zip(self.clips, self.batches, strict=True):
-            count = {name: float(weight.sum()) for name, weight in unit_weights(batch).items()}
-            for name, row in baselines(self.objective, batch, clip).items():
-                units[name] = units.get(name, 0.0) + count[name]
-                total = sums.setdefault(name, {})
-                for kind, value in row.items():
-                    total[kind] = total.get(kind, 0.0) + value * count[name]
-        return {name: {k: v / max(units[name], 1e-12) for k, v in row.items()} for name, row in sums.items()}
+        """The baselines over all chunks, each counting by its units; one without a past counts its neighbours."""
+        pairs = list(zip(self.clips, self.batches, strict=True))
+        rows = [baselines(self.objective, batch, clip) for clip, batch in pairs]
+        units = [unit_weights(batch) for batch in self.batches]
+        table: dict[str, dict[str, float]] = {}
+        for name in rows[0]:
+            count = [float(weight[name].sum()) for weight in units]
+            kinds = dict.fromkeys(kind for row in rows for kind in row[name])
+            table[name] = {
+                kind: sum(n * row[name].get(kind, row[name]["neighbour"]) for n, row in zip(count, rows, strict=True))
+                / max(sum(count), 1e-12)
+                for kind in kinds
+            }
+        return table
 
     def _by_class(
         self,
