@@ -10,15 +10,16 @@ from train_stand_ins import GREY, Memory, Tiny, objective, training
 
 from unseen.contract import Clip
 from unseen.masks.random import Random
+from unseen.models import InPlace, TokenStem, ViT
 from unseen.systems.baselines import baselines
 from unseen.systems.objective import Objective, Term, predict, sample_keys, unit_weights
-from unseen.targets import Pixels
+from unseen.targets import Pixels, TokenIds
 from unseen.train.loop import fit
 from unseen.train.metrics import read_metrics
 from unseen.train.monitors import Monitor
 from unseen.train.pictures import draw
 from unseen.train.progress import Progress
-from unseen.units import Patches, PerClip, Tubes
+from unseen.units import Patches, PerClip, Tokens, Tubes
 
 CPU = torch.device("cpu")
 
@@ -51,6 +52,17 @@ def test_a_chunk_without_a_past_counts_its_neighbours():
     found = Monitor(task, clip, 3, (), CPU).measure(Tiny(), "float32")
     floors = baselines(task, whole(task, clip)[0], clip)
     assert found["baselines"]["plain"]["previous"] == pytest.approx(floors["plain"]["previous"], rel=1e-5)
+
+
+def test_losses_over_class_ids_are_told_to_be_nats():
+    words = Objective(
+        normalise=None, unit=Tokens(), mask=Random(ratio=0.3), targets={"words": Term(target=TokenIds(vocabulary=9))}
+    )
+    clip = Clip(token=torch.arange(24).view(2, 12) % 9, sample_id=torch.arange(2), log_id=["a", "b"])
+    model = InPlace(encoder=ViT(width=8, depth=1, heads=1, class_token=False, stem=TokenStem(vocabulary=9)))
+    net = model.build(words.shapes(words.batch(clip, sample_keys(clip, 0, 0))))
+    assert Monitor(words, clip, 3, (), CPU).measure(net, "float32")["nats"] == ["words"]
+    assert "nats" not in Monitor(objective(), Memory().frames(range(2)), 3, (), CPU).measure(Tiny(), "float32")
 
 
 def test_every_hidden_unit_is_judged_though_training_samples_them():

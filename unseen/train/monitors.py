@@ -65,6 +65,8 @@ class Monitor:
         out: dict[str, Any] = {"losses": means(sums)}
         if others:
             out["losses_as_drawn" if self.objective.correct else "losses_corrected"] = means(others)
+        if nats := [name for name, target in self.batches[0].target.items() if not target.is_floating_point()]:
+            out["nats"] = nats  # cross-entropies over class ids
         out |= {"baselines": self.floors, "by_class": tally.table(), **self.shares}
         for part in model.modules():
             out |= part.measures() if isinstance(part, Watched) else {}
