@@ -16,10 +16,10 @@ from unseen.systems.objective import Objective, Term, predict, sample_keys, unit
 from unseen.targets import Pixels, TokenIds
 from unseen.train.loop import fit
 from unseen.train.metrics import read_metrics
-from unseen.train.monitors import Monitor
+from unseen.train.monitors import Monitor, unit_classes
 from unseen.train.pictures import draw
 from unseen.train.progress import Progress
-from unseen.units import Patches, PerClip, Tokens, Tubes
+from unseen.units import Mosaic, Patches, PerClip, Tokens, Tubes
 
 CPU = torch.device("cpu")
 
@@ -92,6 +92,38 @@ def test_loss_by_class_counts_each_unit_by_its_majority():
         expected = (losses["plain"] * weight["plain"])[chosen].sum() / weight["plain"][chosen].sum()
         assert found[name]["loss"] == pytest.approx(float(expected), rel=1e-5)
         assert found[name]["units"] == int(chosen.sum())
+
+
+def test_the_class_of_a_tube_is_that_of_the_labelled_frame():
+    """Only the slot of the middle frame has classes, by the majority of its pixels."""
+    label = torch.zeros(2, 8, 12, dtype=torch.int64)
+    label[:, :4, 4:8], label[:, 4:, :7], label[1, :, 8:] = 2, 1, 255
+    for slots, frames in ((2, 1), (3, 2), (1, 2)):
+        task = Objective(
+            normalise=GREY, unit=Tubes(size=(frames, 4, 4)), mask=Random(), targets={"pixels": Term(target=Pixels())}
+        )
+        clip = Clip(video=torch.zeros(2, slots * frames, 1, 8, 12, dtype=torch.uint8), label=label)
+        found = unit_classes(task, clip).unflatten(1, (slots, 6))
+        middle = slots * frames // 2 // frames
+        assert found[:, middle].tolist() == [[0, 2, 0, 1, 1, 0], [0, 2, 255, 1, 1, 255]]
+        others = [slot for slot in range(slots) if slot != middle]
+        assert (found[:, others] == 255).all()
+
+
+def test_a_label_is_cut_as_the_cameras_are():
+    """A unit that needs calibration gets that of the clip."""
+    eye = torch.eye(4).repeat(1, 2, 1, 1)
+    known = Clip(intrinsics=eye[..., :3, :3], world_from_camera=eye, camera_there=torch.ones(1, 2, dtype=torch.bool))
+    clip = Clip(
+        image=torch.zeros(1, 1, 8, 16, dtype=torch.uint8), label=torch.ones(1, 8, 16, dtype=torch.int64), **known
+    )
+    task = Objective(
+        normalise=GREY,
+        unit=Mosaic(size=(4, 4), step_deg=(2.0, 2.0)),
+        mask=Random(),
+        targets={"p": Term(target=Pixels())},
+    )
+    assert unit_classes(task, clip).tolist() == [[1] * 8]
 
 
 def test_looking_changes_nothing(tmp_path):

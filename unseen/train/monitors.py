@@ -60,7 +60,7 @@ class Monitor:
                 weight = unit_weights(batch)
                 add_up(sums, losses, weight)
                 add_up(others, losses, other_weights(batch, self.objective))
-                if "label" in clip and "image" in clip:  # the label of a video is that of one of its frames
+                if "label" in clip:
                     self._by_class(tally, clip, batch, losses, weight)
         out: dict[str, Any] = {"losses": means(sums)}
         if others:
@@ -150,9 +150,17 @@ def means(sums: Sums) -> dict[str, float]:
 
 
 def unit_classes(objective: Objective, clip: Clip) -> Int64[Tensor, "B N"]:
-    """The class of most pixels of each unit; 255 where that is to be ignored."""
-    labels, _ = objective.unit.cut(Clip(image=clip["label"][:, None]))
-    return labels.flatten(2).mode(dim=2).values
+    """The class of most pixels of each unit; 255 where that is to be ignored, or does not show the labelled frame.
+
+    Of a video that is the middle one: only units of its time slot have a class.
+    """
+    label, frames = clip["label"], clip["video"].shape[1] if "video" in clip else 1
+    labelled = (torch.arange(frames, device=label.device) == frames // 2).long()[None, :, None, None]
+    planes = torch.stack(torch.broadcast_tensors(label[:, None], labelled), dim=2)  # [B, T, 2, H, W]
+    content = Clip(video=planes) if "video" in clip else Clip(image=planes[:, 0])
+    cut, _ = objective.unit.cut(Clip(**{**clip, **content}))  # type: ignore
+    classes, shown = cut[..., 0].flatten(2).mode(dim=2).values, cut[..., 1].flatten(2).any(dim=2)
+    return torch.where(shown, classes, IGNORE)
 
 
 def hidden_mask(batch: MaskedBatch) -> Bool[Tensor, "B N"]:
