@@ -44,9 +44,12 @@ def _row(kind: str, one: dict[str, Any], difference: dict[str, Any] | None) -> d
     if difference is None:
         return row
     low, high = difference["low"], difference["high"]
-    ahead = f"ahead on {difference['logs_ahead']} of {log_count(one.get('n_logs'))}"
-    spread = ahead if low is None else f"{number(low)} to {number(high)}; {ahead}"
-    return row | {"difference": number(difference["difference"]), "spread": spread, "standing": standing(difference)}
+    return row | {
+        "difference": number(difference["difference"]),
+        "spread": "no interval" if low is None else f"{number(low)} to {number(high)}",
+        "ahead": f"ahead in {difference['logs_ahead']} of {one.get('n_logs')}",
+        "standing": standing(difference),
+    }
 
 
 def standing(difference: dict[str, Any]) -> str:

@@ -29,7 +29,8 @@ class Chart:
 def loss_charts(run: RunFolder) -> list[Chart]:
     """One chart a loss: training, monitor, baselines. Losses on visible units come last and say so.
 
-    Beside a loss in nats stands its perplexity, without the baseline that knows nothing, which would flatten the rest.
+    Beside a loss in nats stands its perplexity, without the baselines that are no better than knowing nothing, which
+    would flatten the rest.
     """
     names = sorted(_names(run.train) | _names(run.monitor), key=lambda name: (name.endswith(VISIBLE), name))
     nats = {name for one in run.monitor for name in one.get("nats") or ()}
@@ -72,7 +73,7 @@ def _loss_chart(run: RunFolder, name: str, *, perplexity: bool = False) -> Chart
         few = len(monitor[0]) < 40
         curves.append(Series(name="monitor", x=monitor[0], y=[*map(scaled, monitor[1])], dots=few, colour=1))
     floors = [(one.get("baselines") or {}).get(name) or {} for one in run.monitor]
-    kinds = sorted({kind for row in floors for kind in row} - ({"null"} if perplexity else set()))
+    kinds = sorted({kind for row in floors for kind, value in row.items() if not perplexity or value < row["null"]})
     steps = _widened([one["step"] for one in run.monitor])
     for colour, kind in enumerate(kinds, 2):
         label, values = BASELINES.get(kind, kind.replace("_", " ")), [scaled(row.get(kind)) for row in floors]
