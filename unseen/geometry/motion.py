@@ -1,37 +1,10 @@
-"""Correspondence between frames of a moving camera: homographies, and the pose at any time between two poses.
-
-Matrices are torch, batched over leading axes; `b_from_a` maps points of camera a (x right, y down, z forward, m).
-Pixels are (u, v, 1) with centres at integers.
-"""
+"""The pose of a moving body at any time between two known poses. Matrices are torch, batched over leading axes."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unseen.errors import UnseenError
-
-
-def infinite_homography(
-    intrinsics_a: Float[Tensor, "*B 3 3"], intrinsics_b: Float[Tensor, "*B 3 3"], b_from_a: Float[Tensor, "*B 4 4"]
-) -> Float[Tensor, "*B 3 3"]:
-    """Pixels of a to pixels of b for what is far away: K_b R K_a^-1 (Hartley and Zisserman, 2004, section 13.4)."""
-    return intrinsics_b @ b_from_a[..., :3, :3] @ torch.linalg.inv(intrinsics_a)
-
-
-def plane_homography(
-    intrinsics_a: Float[Tensor, "*B 3 3"],
-    intrinsics_b: Float[Tensor, "*B 3 3"],
-    b_from_a: Float[Tensor, "*B 4 4"],
-    normal_a: Float[Tensor, "*B 3"],
-    distance_m: Float[Tensor, "*B"],
-) -> Float[Tensor, "*B 3 3"]:
-    """Pixels of a to pixels of b for a plane: K_b (R + t n' / d) K_a^-1 (Hartley and Zisserman, 2004, section 13.1).
-
-    `normal_a` points from the camera towards the plane, `distance_m` > 0 is the distance of the plane (above ground:
-    the height of the camera), both in camera a. The plus sign goes with this direction of the normal.
-    """
-    shift = b_from_a[..., :3, 3, None] * (normal_a / distance_m[..., None])[..., None, :]
-    return intrinsics_b @ (b_from_a[..., :3, :3] + shift) @ torch.linalg.inv(intrinsics_a)
 
 
 def poses_at(
