@@ -76,12 +76,16 @@ class Units(NamedTuple):
 
 
 class Mask(NamedTuple):
+    """Which units the model may read, and where the loss is taken."""
+
     visible: Bool[Tensor, "B N"]
     target: Bool[Tensor, "B N"]  # a unit in neither is guard: not read, not scored
     inclusion: Float[Tensor, "B N"] | None = None  # probability that the policy hides the unit, where it knows it
 
 
 class MaskedBatch(NamedTuple):
+    """What the loop gives to a model and to the losses; see `check` for its rules."""
+
     input: Tree  # [B, N, *P] content of every unit; what is hidden never reaches the model
     visible_mask: Tree  # [B, N] bool
     target: Tree  # [B, N, *T], or a dict of them by target name

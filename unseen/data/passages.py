@@ -50,7 +50,10 @@ class Passages:
         return PassageSource(store, log_ids, self.found(store.path), seed=seed, log_power=log_power)
 
     def present(self, raw: Any) -> Clip:
-        """Passages (a list of str), each alone in a row; where one takes several, `part_of` says whose each row is."""
+        """Passages (a list of str), each alone in a row; where one takes several, `part_of` says whose each row is.
+
+        UnseenError for anything else, an empty list included.
+        """
         if not isinstance(raw, list | tuple) or not raw or not all(isinstance(text, str) for text in raw):
             raise UnseenError("text is given as a list of str", "one for each passage", "encoder(['one passage'])")
         reader = self.reader()

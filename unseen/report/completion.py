@@ -61,6 +61,7 @@ def standing(difference: dict[str, Any]) -> str:
 
 
 def label(kind: str, of_ids: bool) -> str:
+    """What the page calls a baseline."""
     return (OF_IDS if of_ids else {}).get(kind) or BASELINES.get(kind, kind.replace("_", " "))
 
 

@@ -24,6 +24,8 @@ ROWS = 64  # so many are read at once where samples take several
 
 
 class Features(NamedTuple):
+    """What an encoder or a floor gives."""
+
     pooled: Float[Tensor, "B D"]  # the mean over units that exist, in all rows of a sample
     units: Float[Tensor, "B N D"]  # of its first row
     grid: tuple[int, ...] | None  # rows, columns of the units (for a user's backbone: of its feature map)
@@ -154,7 +156,7 @@ def load_encoder(
 
 
 def read_encoder(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The two files of an encoder, unbuilt."""
+    """The two files of an encoder, unbuilt. UnseenError where one is missing, damaged or of another version."""
     folder = Path(path)
     if not (folder / "encoder.json").is_file() or not (folder / "encoder.safetensors").is_file():
         raise UnseenError(

@@ -123,6 +123,7 @@ class ClassTally:
         self.sums: dict[int, list[float]] = {}
 
     def add(self, classes: Int64[Tensor, "B K"], loss: Float[Tensor, "B K"], weight: Float[Tensor, "B K"]) -> None:
+        """Add units [B, K] by their class; those that weigh nothing, and ignored ones, are left out."""
         for number in classes[weight > 0].unique().tolist():
             if number != IGNORE:
                 chosen = (classes == number) & (weight > 0)
@@ -132,6 +133,7 @@ class ClassTally:
                 entry[2] += int(chosen.sum())
 
     def table(self) -> dict[str, dict[str, float]]:
+        """By class: loss, and the number of units that it is the mean of."""
         return {
             self.names[number] if number < len(self.names) else str(number): {"loss": error / weight, "units": units}
             for number, (error, weight, units) in sorted(self.sums.items())
@@ -146,6 +148,7 @@ def add_up(sums: Sums, losses: dict[str, Tensor], weights: dict[str, Tensor]) ->
 
 
 def means(sums: Sums) -> dict[str, float]:
+    """Sums over their weights, by name."""
     return {name: error / max(count, 1e-12) for name, (error, count) in sums.items()}
 
 
@@ -170,6 +173,7 @@ def hidden_mask(batch: MaskedBatch) -> Bool[Tensor, "B N"]:
 
 
 def share(masks: list[Tensor]) -> float:
+    """How much of all units the masks choose."""
     return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
 
