@@ -58,9 +58,7 @@ def evaluate(
     planned = partial(_plan, source=source, split=split, classes=classes, batch=batch)
     plans = [planned(probe) for probe in probes if not isinstance(probe, Permuted)]
     controls = [(probe, planned(probe.of)) for probe in probes if isinstance(probe, Permuted)]
-    _refuse_leaks(plans, lineage, transductive)
-    told = (lineage, unknown_lineage, ledger, registered, model_digest)
-    begun = [_Begun(plan, _entry(plan, *told), {}) for plan in plans]
+    begun = _begin(plans, lineage, unknown_lineage, transductive, ledger, registered, model_digest)
     diagnostics, checks = {}, []
     for name, maker in features.items():
         frozen = _extract_union(name, maker, source, [*plans, *(plan for _, plan in controls)], batch)
@@ -71,8 +69,7 @@ def evaluate(
             _score_maker(probe, name, maker, frozen, source, seed)
         for control, plan in controls:
             progress(f"control {control.name}: {name}")
-            checks.append({"features": name, **check_permuted(control, plan, _of(frozen, plan), seed)})
-            checks[-1]["registered_before_training"] = spec_hash(control) in registered
+            checks.append(_check(control, plan, name, frozen, registered, seed))
     return {
         "format": FORMAT,
         "run": run,
@@ -89,6 +86,28 @@ class _Begun(NamedTuple):
     plan: Plan
     entry: dict[str, Any]  # what will stand in the result
     counts: dict[str, Counts]  # per frame, by feature maker
+
+
+def _begin(
+    plans: Sequence[Plan],
+    lineage: Collection[str],
+    unknown_lineage: Sequence[str],
+    transductive: bool,
+    ledger: Path,
+    registered: Collection[str],
+    model_digest: str,
+) -> list[_Begun]:
+    """Refuse leaks of any probe, then write down the look of each: nothing is scored before."""
+    for plan in plans:
+        seen = sorted(set(plan.tested) & set(lineage))
+        if seen and not transductive:
+            raise UnseenError(
+                f"probe {plan.probe.name!r} tests on {len(seen)} logs of the pretraining: {', '.join(seen[:5])}",
+                "no log of a probe's test may stand in the pretraining",
+                "pretrain without them, or pass transductive=True, which marks the result",
+            )
+    told = (lineage, unknown_lineage, ledger, registered, model_digest)
+    return [_Begun(plan, _entry(plan, *told), {}) for plan in plans]
 
 
 def _score_maker(
@@ -108,6 +127,14 @@ def _score_maker(
         begun.entry["few_label"] += few_label_curve(plan, name, own, seed)
 
 
+def _check(
+    control: Permuted, plan: Plan, name: str, frozen: tuple[np.ndarray, Frozen], registered: Collection[str], seed: int
+) -> dict[str, Any]:
+    known = spec_hash(control) in registered
+    found = check_permuted(control, plan, _of(frozen, plan), seed)
+    return {"features": name, **found, "registered_before_training": known}
+
+
 def _compared(begun: _Begun, floors: Sequence[str], seed: int) -> dict[str, Any]:
     """The entry, in which every row has its differences to all that must be beaten."""
     for row in begun.entry["rows"]:
@@ -121,17 +148,6 @@ def _plan(
     probe: Scored, source: Source, split: Mapping[str, str], classes: Mapping[str, Any] | None, batch: int
 ) -> Plan:
     return prepare(probe, source, split, _classes(source, classes, probe), batch)
-
-
-def _refuse_leaks(plans: Sequence[Plan], lineage: Collection[str], transductive: bool) -> None:
-    for plan in plans:
-        seen = sorted(set(plan.tested) & set(lineage))
-        if seen and not transductive:
-            raise UnseenError(
-                f"probe {plan.probe.name!r} tests on {len(seen)} logs of the pretraining: {', '.join(seen[:5])}",
-                "no log of a probe's test may stand in the pretraining",
-                "pretrain without them, or pass transductive=True, which marks the result",
-            )
 
 
 def _entry(
