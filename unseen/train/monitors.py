@@ -15,6 +15,7 @@ from unseen.data.cameras import IGNORE
 from unseen.packing import pack
 from unseen.precision import autocast
 from unseen.systems.baselines import baselines
+from unseen.systems.cues import labels_of
 from unseen.systems.objective import VISIBLE, Objective, other_weights, predict, sample_keys, unit_weights
 from unseen.systems.spectrum import effective_rank
 from unseen.train.distributed import to_device
@@ -153,17 +154,9 @@ def means(sums: Sums) -> dict[str, float]:
 
 
 def unit_classes(objective: Objective, clip: Clip) -> Int64[Tensor, "B N"]:
-    """The class of most pixels of each unit; 255 where that is to be ignored, or does not show the labelled frame.
-
-    Of a video that is the middle one: only units of its time slot have a class.
-    """
-    label, frames = clip["label"], clip["video"].shape[1] if "video" in clip else 1
-    labelled = (torch.arange(frames, device=label.device) == frames // 2).long()[None, :, None, None]
-    planes = torch.stack(torch.broadcast_tensors(label[:, None], labelled), dim=2)  # [B, T, 2, H, W]
-    content = Clip(video=planes) if "video" in clip else Clip(image=planes[:, 0])
-    cut, _ = objective.unit.cut(Clip(**{**clip, **content}))  # type: ignore
-    classes, shown = cut[..., 0].flatten(2).mode(dim=2).values, cut[..., 1].flatten(2).any(dim=2)
-    return torch.where(shown, classes, IGNORE)
+    """The class of most pixels of each unit; 255 where that is to be ignored, or does not show the labelled frame."""
+    classes, shown = labels_of(objective.unit, clip)
+    return torch.where(shown, classes.mode(dim=2).values, IGNORE)
 
 
 def hidden_mask(batch: MaskedBatch) -> Bool[Tensor, "B N"]:
