@@ -22,7 +22,8 @@ Sums = dict[str, np.ndarray]  # weighted losses by what is predicted, one number
 def completion(
     model: MaskedModel, objective: Objective, tested: Samples, trained: Samples, *, samples: int = 512, seed: int = 0
 ) -> dict[str, Any]:
-    """By loss: of the model, the training mean and the trivial `predictions`, on whole samples of `tested`.
+    """By loss: of the model, the training mean and the trivial `predictions`, on whole samples of `tested` (of a
+    long passage its first row).
 
     The training mean is the mean target over `trained` (for class ids their share, of which a hundredth is spread over
     all): unigram frequencies, for tokens. "against" has the differences (model minus what needs none) with intervals
