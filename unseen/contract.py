@@ -20,6 +20,7 @@ class Clip(TypedDict, total=False):
 
     image: Shaped[Tensor, "B C H W"]  # raw uint8 or uint16, or float once normalised
     previous: Shaped[Tensor, "B C H W"]  # the same region of the frame before (itself where there is none)
+    previous_there: Bool[Tensor, "B"]  # False: there is none before it, or before one of its cameras
     video: Shaped[Tensor, "B T C H W"]  # the same region of T frames; raw, or float once normalised
     frame_time_s: Float[Tensor, "B T"]  # of each frame of the video, from its first
     intrinsics: Float[Tensor, "B T 3 3"]  # of the pixels of the video, or of T cameras, as they are here; NaN unknown
@@ -29,6 +30,7 @@ class Clip(TypedDict, total=False):
     depth_m: Float[Tensor, "B T H W"]  # along z of the camera; NaN where it is not known
     token: Int64[Tensor, "B N"]  # ids of a vocabulary; -1 = padding
     token_group: Int64[Tensor, "B N"]  # which word of the passage a token is a piece of; -1 = none
+    part_of: Int64[Tensor, "R"]  # where long samples take several of the R rows: the sample of each row, ascending
     region_px: Float[Tensor, "B 4"]  # (y0, x0, y1, x1) of the image inside the nominal frame, pixels
     frame_mean: Float[Tensor, "B C"]  # of the whole frame, in [0, 1] of the full scale of its dtype
     frame_std: Float[Tensor, "B C"]
@@ -74,12 +76,16 @@ class Units(NamedTuple):
 
 
 class Mask(NamedTuple):
+    """Which units the model may read, and where the loss is taken."""
+
     visible: Bool[Tensor, "B N"]
     target: Bool[Tensor, "B N"]  # a unit in neither is guard: not read, not scored
     inclusion: Float[Tensor, "B N"] | None = None  # probability that the policy hides the unit, where it knows it
 
 
 class MaskedBatch(NamedTuple):
+    """What the loop gives to a model and to the losses; see `check` for its rules."""
+
     input: Tree  # [B, N, *P] content of every unit; what is hidden never reaches the model
     visible_mask: Tree  # [B, N] bool
     target: Tree  # [B, N, *T], or a dict of them by target name

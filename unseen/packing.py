@@ -8,6 +8,8 @@ from torch import Tensor
 
 
 class Packing(NamedTuple):
+    """Where the chosen units of each sample stand."""
+
     index: Int64[Tensor, "B K"]  # type: ignore[assignment]  # which unit stands at each packed place
     live: Bool[Tensor, "B K"] | None  # False: padding; None: every row is full
 

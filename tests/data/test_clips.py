@@ -99,6 +99,7 @@ def test_whole_frames_with_the_frame_before_and_labels(store):
     assert torch.equal(clip["previous"][0], clip["image"][0])  # the first of its camera
     assert torch.equal(clip["previous"][1], clip["image"][0])
     assert torch.equal(clip["previous"][3], clip["image"][3])  # the first of the other camera, same log
+    assert clip["previous_there"].tolist() == [False, True, True, False, True]
     rows = clip["label"][:, :, 5]
     assert rows[0].tolist() == [0] * 6 + [1] * 6 + [2] * 6 + [255] * 6
     assert (rows[2] == 255).all()  # not labelled

@@ -3,17 +3,20 @@
 import io
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from unseen.data.clips import ClipSource
-from unseen.data.images import decode, encode
+from unseen.data.images import BadImage, decode, encode
+from unseen.data.ingest import video
 from unseen.data.ingest.folder import ingest_folder
 from unseen.data.ingest.listing import natural
 from unseen.data.inspect import inspect_store
@@ -328,6 +331,42 @@ def test_videos_keep_the_clock_of_their_container(tmp_path):
     assert np.diff(store.table("frame")["t_ns"].to_pylist()).tolist() == [2 * 10**8] * 2
     means = [decode(store.read_blob("clip", "camera", row), "jpeg").mean() for row in range(3)]
     np.testing.assert_allclose(means, [0, 80, 160], atol=6)
+
+
+TURNS = {  # what a container may ask of a player, and what that makes of a picture
+    (90, False): lambda image: np.rot90(image, 1),
+    (-90, False): lambda image: np.rot90(image, -1),
+    (180, False): lambda image: np.rot90(image, 2),
+    (0, True): lambda image: image[:, ::-1],
+    (90, True): lambda image: np.rot90(image, 1)[:, ::-1],
+    (-90, True): lambda image: np.rot90(image, -1)[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_videos_are_upright(tmp_path, turn):
+    av = pytest.importorskip("av")
+    (tmp_path / "src").mkdir()
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:24, :32], image[24:, :32] = (230, 20, 20), (20, 20, 230)
+    with av.open(str(tmp_path / "src" / "phone.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
+        stream.set_display_rotation(turn[0], hflip=turn[1])
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    ingest_folder(tmp_path / "src", tmp_path / "store")
+    store, shown = Store.open(tmp_path / "store"), TURNS[turn](image)
+    assert [row["shape"] for row in store.table("obs").to_pylist()] == [list(shown.shape)] * 2
+    for row in range(2):
+        assert np.abs(decode(store.read_blob("phone", "camera", row), "jpeg").astype(int) - shown).mean() < 12
+
+
+def test_a_video_that_is_shown_askew_is_skipped_by_name():
+    askew = SimpleNamespace(side_data={"DISPLAYMATRIX": struct.pack("9i", 60000, 26000, 0, -26000, 60000, 0, 0, 0, 1)})
+    with pytest.raises(BadImage, match="quarter turn"):
+        video.orientation(askew)
 
 
 def test_workers_write_the_same_store(tmp_path):

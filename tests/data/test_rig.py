@@ -65,6 +65,7 @@ def test_missing_and_broken_cameras_are_zero_and_not_there(store):
     cameras = clip["image"].unflatten(3, (3, 24)).movedim(3, 1)
     assert (cameras[~clip["camera_there"]] == 0).all() and (cameras[clip["camera_there"]] > 0).all()
     assert clip["previous"][3, 0, 0, [3, 30]].tolist() == [42, 123]  # front was not there before: itself
+    assert clip["previous_there"].tolist() == [False, True, False, False, True]
     mean = clip["frame_mean"][:, 0] * 255
     assert mean.tolist() == pytest.approx([120, 161, 42, 83, 84], abs=0.01)
     assert len(replace(RIG, least=2).open(store, ["a"])) == 4

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from unseen.data.ingest.text import ingest_text, template
-from unseen.data.passages import Passages, window
+from unseen.data.passages import Passages, parts, window
 from unseen.data.splits import split_store
 from unseen.data.store import Store
 from unseen.data.tokenizer import load_tokenizer, train_tokenizer
@@ -163,6 +163,23 @@ def test_what_a_user_hands_over_is_what_probes_read(view, tmp_path):
     for raw in ("one passage", [], [3]):
         with pytest.raises(UnseenError, match="list of str"):
             carried.present(raw)
+
+
+def test_a_long_passage_is_handed_over_to_its_end(view):
+    store, passages = view
+    short, long = "nose gear", " ".join(f"stand {n} was struck by the tug" for n in range(60))
+    clip = passages.found(store.path).present([short, long, short])
+    reader = passages.found(store.path).reader()
+    tokens = reader.tokens(long)
+    assert clip["part_of"].tolist() == [0] + [1] * (len(clip["token"]) - 2) + [2] and len(clip["token"]) > 5
+    own = clip["token"][1:-1]
+    assert torch.equal(own[own > 3], torch.from_numpy(tokens[0])), "every token once, in turn"
+    assert (own[:, 0] == 2).all() and ((own == 3).sum(dim=1) == 1).all(), "each row is [CLS] ... [SEP]"
+    begins = np.cumsum([0] + [len(part[part > 3]) for part in own])[:-1]
+    assert all(begin == 0 or tokens[1, begin] != tokens[1, begin - 1] for begin in begins), "a row begins at a word"
+    assert "part_of" not in passages.found(store.path).present([short, short])
+    one_word = np.stack([np.arange(50), np.zeros(50, dtype=int)])
+    assert [part.shape[1] for part in parts(one_word, 20)] == [20, 20, 10]
 
 
 def test_another_tokenizer_is_another_source(view):

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from unseen.evaluate.completion import summary
-from unseen.evaluate.intervals import BOOTSTRAP_LOGS, aggregated, inside_recordings, over_logs, resample, student
+from unseen.evaluate.intervals import aggregated, inside_recordings, over_logs, resample, student
 from unseen.evaluate.metrics import Counts, accuracy
 
 
@@ -99,8 +98,3 @@ def test_inside_recordings_resamples_blocks_of_each_log():
     same = inside_recordings(metric, frames, log_of, minus=frames, block=5)
     assert same["low"] == same["high"] == 0
     assert inside_recordings(metric, frames, log_of, block=10) is None  # three blocks a log
-
-
-def test_completion_says_how_many_logs_its_own_interval_takes():
-    found = summary(np.ones(5), np.ones(5), np.ones(5), of_ids=False, seed=0)
-    assert found["interval"] is None and f"at least {BOOTSTRAP_LOGS}" in found["note"]

@@ -6,14 +6,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unseen.contract import Output, Shapes
+from unseen.contract import Clip, Output, Shapes
+from unseen.data.passages import Passages
 from unseen.data.views import Frames
 from unseen.errors import UnseenError
-from unseen.models import InPlace, Learned, MaskedAutoencoder, Relative, SelfAttention, ViT, WhitenedStem
+from unseen.models import InPlace, Learned, MaskedAutoencoder, Relative, SelfAttention, TokenStem, ViT, WhitenedStem
 from unseen.models.layouts import load_weights, to_timm
+from unseen.systems import encode
 from unseen.systems.encode import FrozenEncoder, load_encoder, save_encoder
 from unseen.systems.export import export
-from unseen.units import Fixed, Patches, PerFrame
+from unseen.units import Fixed, Patches, PerFrame, Tokens
 
 from .conftest import SmallNet, close, randomise
 
@@ -73,6 +75,22 @@ def test_positions_span_the_nominal_frame(tmp_path):
     frozen(image(1, 32, 72))
     assert seen[0][0, 0].tolist() == [2.0, 1.5]
     assert seen[0][0, -1].tolist() == [14.0, 34.5]
+
+
+@pytest.mark.parametrize("at_once", [2, 64])
+def test_samples_of_several_rows_are_pooled_over_all_of_them(monkeypatch, at_once):
+    monkeypatch.setattr(encode, "ROWS", at_once)
+    spec = InPlace(encoder=ViT(width=24, depth=2, heads=3, class_token=False, stem=TokenStem(vocabulary=30)))
+    model = randomise(spec.build(Shapes((), (1.0,), None, {"tokens": Output((30,))})))
+    frozen = FrozenEncoder(model.encoder, Tokens(), None, Passages(length=8))
+    token = torch.randint(0, 30, (5, 8), generator=torch.Generator().manual_seed(1))
+    token[1, 3:], token[4, 6:] = -1, -1
+    rows = frozen.read(Clip(token=token))
+    joined = frozen.read(Clip(token=token, part_of=torch.tensor([0, 0, 1, 2, 2])))
+    assert torch.allclose(joined.pooled[0], (8 * rows.pooled[0] + 3 * rows.pooled[1]) / 11, atol=1e-5)
+    assert torch.allclose(joined.pooled[1], rows.pooled[2], atol=1e-5)
+    assert torch.allclose(joined.pooled[2], (8 * rows.pooled[3] + 6 * rows.pooled[4]) / 14, atol=1e-5)
+    assert torch.allclose(joined.units, rows.units[[0, 2, 3]], atol=1e-5) and joined.grid is None
 
 
 def test_it_is_frozen_and_its_own(tmp_path):

@@ -132,6 +132,18 @@ def row(name: str, logs: list[str]) -> dict:
     }
 
 
+def completion(name: str = "pixels", ahead: float = 0.1, half: float | None = 0.02, **changes) -> dict:
+    """What a model and two baselines lose on held-out logs; half=None: too few logs for an interval."""
+    ends = {"low": None, "high": None, "method": "4 logs are too few for an interval over logs"}
+    losses, against = {"model": 0.5}, {}
+    for kind, more in (("neighbour", ahead), ("training mean", 0.4)):
+        losses[kind] = 0.5 + more
+        if half is not None:
+            ends = {"low": -more - half, "high": -more + half, "method": "bootstrap over 22 logs, 2000 draws"}
+        against[kind] = {"difference": -more, "logs_ahead": 20, **ends}
+    return {name: {"losses": losses, "against": against, "n_logs": 22, "units": 4224.0} | changes}
+
+
 def few_label() -> list[dict]:
     curve = []
     for name, (value, *_) in ROWS.items():
@@ -171,7 +183,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
             },
             "lineage": {"encoder": {"init": "random", "seed": 0}, "store": "77aa" * 8},
             "manifest": {"split": split, "frames": 4120},
-            "evaluation": {"format": 1, "run": name, "probes": [probe()]},
+            "evaluation": {"format": 1, "run": name, "probes": [probe()], "completion": completion()},
         }
         for key, content in (documents | pieces).items():
             if content is not None and key in documents:
@@ -189,6 +201,11 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def make_probe() -> Callable[..., dict]:
     return probe
+
+
+@pytest.fixture
+def make_completion() -> Callable[..., dict]:
+    return completion
 
 
 @pytest.fixture

@@ -80,6 +80,52 @@ def test_one_run_is_complete_and_self_contained(make_run, tmp_path):
     assert not list(out.parent.glob(".*tmp"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({}, "On 22 held-out logs the model completes better than all 2 trivial baselines."),
+        ({"ahead": 0.01}, "the model is not shown to complete better than neighbour interpolation."),
+        ({"ahead": -0.1}, "the model completes worse than neighbour interpolation."),
+        ({"half": None, "n_logs": 4}, "4 held-out logs are too few for an interval: nothing is shown."),
+        ({"losses": {}, "against": {}}, "no hidden unit counts there"),
+    ],
+)
+def test_completion_is_told_with_its_intervals(make_run, make_completion, tmp_path, changes, needed):
+    run = make_run(evaluation={"probes": [], "completion": make_completion(**changes)})
+    out = report([run], tmp_path / "report.html")
+    said = words(page := read(out))
+    assert_self_contained(page, out.read_text())
+    assert needed in said and "perplexity" not in said
+    if not changes:
+        assert "-0.12 to -0.08 ahead in 20 of 22" in said.replace("\N{MINUS SIGN}", "-")
+
+
+def test_completion_of_words_has_perplexities_and_is_missed_where_it_is_not(make_run, make_completion, tmp_path):
+    words_of = {"perplexity": {"model": 439.0, "neighbour": 900.0, "training mean": 888.0}}
+    easy = make_completion("tokens.visible")
+    run = make_run("text", evaluation={"completion": easy | make_completion("tokens", **words_of)})
+    said = words(read(report([run], tmp_path / "text.html")))
+    assert "perplexity" in said and "439" in said and "frequencies of the training" in said
+    assert said.index("tokens loss, on hidden") < said.index("the easy one, not completion")
+    said = words(read(report([make_run("bare", evaluation={"completion": None})], tmp_path / "bare.html")))
+    assert "Not measured: no log was held out" in said
+
+
+def test_losses_in_nats_have_curves_of_their_perplexity(make_run, tmp_path):
+    def line(kind, step, loss):
+        return {"kind": kind, "step": step, "losses": {"tokens": loss}}
+
+    monitor = {"baselines": {"tokens": {"null": 9.0, "mean": 6.8, "neighbour": 13.4}}, "nats": ["tokens"]}
+    lines = [line("train", 50, 8.0), *(line("monitor", step, loss) | monitor for step, loss in ((0, 8.5), (100, 6.1)))]
+    out = report([make_run(metrics=lines, evaluation=None)], tmp_path / "report.html")
+    said = words(read(out))
+    assert "tokens loss, on hidden units" in said and "tokens perplexity, on hidden units" in said
+    assert "446" in out.read_text(), "exp(6.1)"
+    assert [said.count(name) for name in ("mean of visible", "predict zero", "neighbour interpolation")] == [2, 1, 1]
+    said = words(read(report([make_run("image")], tmp_path / "image.html")))
+    assert "perplexity" not in said
+
+
 def test_pictures_decode_to_the_samples(make_run, make_samples, tmp_path):
     import simplejpeg
 

@@ -6,7 +6,7 @@ import torch
 from unseen.contract import Clip
 from unseen.masks import Future, Grid, Random, Tube
 from unseen.packing import packing, unpack
-from unseen.systems.baselines import baselines, neighbour
+from unseen.systems.baselines import baselines, neighbour, predictions
 from unseen.systems.objective import Objective, Term, sample_keys
 from unseen.targets import Descriptors, Pixels
 from unseen.units import Fixed, Patches, PerFrame, Tubes
@@ -85,6 +85,23 @@ def test_previous_frame_is_normalised_like_the_frame_itself():
     clip = frames()
     clip["previous"] = clip["image"] // 2
     assert table(objective(Pixels(normalise="none")), clip)["t0"]["previous"] > 0.05
+
+
+def test_a_frame_without_one_before_takes_its_neighbours():
+    """Its `previous` is the frame itself: that would be the truth."""
+    goal = objective(Pixels(normalise="none"))
+    clip = frames()
+    clip["previous"] = clip["image"].clone()
+    for there in (torch.tensor([True, False, True]), torch.zeros(3, dtype=torch.bool)):
+        clip["previous_there"] = there
+        batch = goal.batch(clip, sample_keys(clip, 0, 0))
+        made = predictions(goal, batch, clip)
+        if not there.any():
+            assert "t0" not in made["previous"] and "previous" not in baselines(goal, batch, clip)["t0"]
+            continue
+        assert torch.equal(made["previous"]["t0"][1], made["neighbour"]["t0"][1])
+        losses = goal.losses(made["previous"], batch)["t0"].sum(dim=1)
+        assert losses[1] > 0 and losses[[0, 2]].tolist() == [0, 0]
 
 
 def film(mask) -> tuple[Objective, Clip]:

@@ -7,7 +7,7 @@ from unseen.contract import Clip
 from unseen.errors import UnseenError
 from unseen.masks import Weighted
 from unseen.systems.cues import Importance, Markings, SmallClasses, Texture, correction, ranked
-from unseen.units import Patches
+from unseen.units import Patches, Tubes
 
 UNIT = Patches(size=(8, 8))
 
@@ -49,6 +49,14 @@ def test_small_classes_are_where_the_labels_are():
     values, units = UNIT.cut(clip)
     del clip["label"]
     assert not SmallClasses(classes=(4,))(values, units, clip, UNIT).any()
+
+
+def test_small_classes_of_a_video_are_in_the_slot_of_its_middle_frame():
+    still, unit = a_clip(), Tubes(size=(2, 8, 8))
+    clip = Clip(video=still["image"][:, None].repeat(1, 4, 1, 1, 1), label=still["label"])
+    values, units = unit.cut(clip)
+    found = SmallClasses(classes=(4,))(values, units, clip, unit).view(2, 2, 4, 6)
+    assert float(found[0, 1, 0, 4]) == 1 and float(found.sum()) == 1
 
 
 def test_importance_reaches_the_policy_and_its_probabilities():

@@ -10,15 +10,16 @@ from train_stand_ins import GREY, Memory, Tiny, objective, training
 
 from unseen.contract import Clip
 from unseen.masks.random import Random
+from unseen.models import InPlace, TokenStem, ViT
 from unseen.systems.baselines import baselines
 from unseen.systems.objective import Objective, Term, predict, sample_keys, unit_weights
-from unseen.targets import Pixels
+from unseen.targets import Pixels, TokenIds
 from unseen.train.loop import fit
 from unseen.train.metrics import read_metrics
-from unseen.train.monitors import Monitor
+from unseen.train.monitors import Monitor, unit_classes
 from unseen.train.pictures import draw
 from unseen.train.progress import Progress
-from unseen.units import Patches, PerClip, Tubes
+from unseen.units import Mosaic, Patches, PerClip, Tokens, Tubes
 
 CPU = torch.device("cpu")
 
@@ -45,12 +46,23 @@ def test_losses_and_floors_over_chunks_are_those_of_one_batch():
     assert found["by_class"] == {}
 
 
-def test_a_baseline_that_one_chunk_lacks_is_that_of_the_others(monkeypatch):
-    """Of few clips some earlier slot shows what a later one hides: then only some chunks know `previous`."""
-    found = iter([{"plain": {"null": 1.0, "previous": 0.5}}, {"plain": {"null": 1.0}}])
-    monkeypatch.setattr("unseen.train.monitors.baselines", lambda *_: next(found))
-    floors = Monitor(objective(), Memory().frames(range(11)), 3, (), CPU).floors
-    assert floors["plain"] == pytest.approx({"null": 1.0, "previous": 0.5})
+def test_a_chunk_without_a_past_counts_its_neighbours():
+    task, clip = objective(), Memory().frames(range(11), previous=True)
+    clip["previous_there"] = torch.arange(11) < 5
+    found = Monitor(task, clip, 3, (), CPU).measure(Tiny(), "float32")
+    floors = baselines(task, whole(task, clip)[0], clip)
+    assert found["baselines"]["plain"]["previous"] == pytest.approx(floors["plain"]["previous"], rel=1e-5)
+
+
+def test_losses_over_class_ids_are_told_to_be_nats():
+    words = Objective(
+        normalise=None, unit=Tokens(), mask=Random(ratio=0.3), targets={"words": Term(target=TokenIds(vocabulary=9))}
+    )
+    clip = Clip(token=torch.arange(24).view(2, 12) % 9, sample_id=torch.arange(2), log_id=["a", "b"])
+    model = InPlace(encoder=ViT(width=8, depth=1, heads=1, class_token=False, stem=TokenStem(vocabulary=9)))
+    net = model.build(words.shapes(words.batch(clip, sample_keys(clip, 0, 0))))
+    assert Monitor(words, clip, 3, (), CPU).measure(net, "float32")["nats"] == ["words"]
+    assert "nats" not in Monitor(objective(), Memory().frames(range(2)), 3, (), CPU).measure(Tiny(), "float32")
 
 
 def test_every_hidden_unit_is_judged_though_training_samples_them():
@@ -80,6 +92,38 @@ def test_loss_by_class_counts_each_unit_by_its_majority():
         expected = (losses["plain"] * weight["plain"])[chosen].sum() / weight["plain"][chosen].sum()
         assert found[name]["loss"] == pytest.approx(float(expected), rel=1e-5)
         assert found[name]["units"] == int(chosen.sum())
+
+
+def test_the_class_of_a_tube_is_that_of_the_labelled_frame():
+    """Only the slot of the middle frame has classes, by the majority of its pixels."""
+    label = torch.zeros(2, 8, 12, dtype=torch.int64)
+    label[:, :4, 4:8], label[:, 4:, :7], label[1, :, 8:] = 2, 1, 255
+    for slots, frames in ((2, 1), (3, 2), (1, 2)):
+        task = Objective(
+            normalise=GREY, unit=Tubes(size=(frames, 4, 4)), mask=Random(), targets={"pixels": Term(target=Pixels())}
+        )
+        clip = Clip(video=torch.zeros(2, slots * frames, 1, 8, 12, dtype=torch.uint8), label=label)
+        found = unit_classes(task, clip).unflatten(1, (slots, 6))
+        middle = slots * frames // 2 // frames
+        assert found[:, middle].tolist() == [[0, 2, 0, 1, 1, 0], [0, 2, 255, 1, 1, 255]]
+        others = [slot for slot in range(slots) if slot != middle]
+        assert (found[:, others] == 255).all()
+
+
+def test_a_label_is_cut_as_the_cameras_are():
+    """A unit that needs calibration gets that of the clip."""
+    eye = torch.eye(4).repeat(1, 2, 1, 1)
+    known = Clip(intrinsics=eye[..., :3, :3], world_from_camera=eye, camera_there=torch.ones(1, 2, dtype=torch.bool))
+    clip = Clip(
+        image=torch.zeros(1, 1, 8, 16, dtype=torch.uint8), label=torch.ones(1, 8, 16, dtype=torch.int64), **known
+    )
+    task = Objective(
+        normalise=GREY,
+        unit=Mosaic(size=(4, 4), step_deg=(2.0, 2.0)),
+        mask=Random(),
+        targets={"p": Term(target=Pixels())},
+    )
+    assert unit_classes(task, clip).tolist() == [[1] * 8]
 
 
 def test_looking_changes_nothing(tmp_path):

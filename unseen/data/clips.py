@@ -44,14 +44,17 @@ class ClipSource(CameraSource):
     def frames(self, indices: Sequence[int] | np.ndarray, *, previous: bool = False, labels: bool = False) -> Clip:
         """Whole frames [B, C, *view.frame_px], nothing random; with the frame before, and with class ids, on request.
 
-        `previous` is the frame of the same camera just before (itself for the first of a log). `label` [B, H, W] is
+        `previous` is the frame of the same camera just before (itself for the first of a log, of which
+        `previous_there` [B] is False). `label` [B, H, W] is
         the seg label resized by nearest neighbour; 255 where the class is ignored or the frame has no label.
         """
         indices = np.asarray(indices, dtype=np.int64)
         region = torch.tensor([[0.0, 0.0, *self.view.frame_px]]).repeat(len(indices), 1)
         clip = self._clip(indices, self.cameras.whole(indices), region)
         if previous:
-            clip["previous"] = self.cameras.whole(self.cameras.previous[indices])
+            before = self.cameras.previous[indices]
+            clip["previous"] = self.cameras.whole(before)
+            clip["previous_there"] = torch.from_numpy(before != indices)
         if labels:
             clip["label"] = self.labels(indices)
         return clip

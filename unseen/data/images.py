@@ -80,7 +80,10 @@ def upright(pixels: Shaped[np.ndarray, "h w *C"], orientation: int) -> Shaped[np
 
 
 def decode_labels(blob: bytes) -> Shaped[np.ndarray, "h w"]:
-    """Decode an image of class ids: palette indices or grey values as they are, upright."""
+    """Decode an image of class ids [h, w] uint8: palette indices or grey values as they are, upright.
+
+    BadImage where it holds colours, or ids beyond 0 to 255.
+    """
     from PIL import Image
 
     with Image.open(io.BytesIO(blob)) as image:
@@ -95,7 +98,7 @@ def decode_labels(blob: bytes) -> Shaped[np.ndarray, "h w"]:
 def decode_depth(blob: bytes) -> Float32[np.ndarray, "h w"]:
     """Decode an image of depths in metres: 16 bit grey, 256 to the metre, as KITTI stores it.
 
-    0 is not known (NaN), 65535 nothing within 256 m (inf).
+    0 is not known (NaN), 65535 nothing within 256 m (inf). BadImage where it is anything else.
     """
     image, _ = _decode_pillow(blob)
     if image.dtype != np.uint16:

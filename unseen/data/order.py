@@ -21,7 +21,10 @@ _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 def positions(step: int, batch: int, rank: int = 0, world: int = 1) -> Int64[np.ndarray, "b"]:
-    """The positions of a step on one rank: step s covers [s * batch, (s + 1) * batch), cut into equal slices."""
+    """The positions of a step on one rank: step s covers [s * batch, (s + 1) * batch), cut into equal slices.
+
+    UnseenError where the ranks cannot have equal slices, or there is no such rank.
+    """
     if batch < 1 or batch % world or not 0 <= rank < world:
         raise UnseenError(f"batch {batch} on rank {rank} of {world}", "every rank takes an equal share of the batch")
     share = batch // world

@@ -28,8 +28,8 @@ class Passages:
     """Rows of `length` tokens, each passage between separators: [CLS] one [SEP] another [SEP].
 
     A training row begins with its own passage, of a long one a window that starts at a word; `pack` fills the rest of
-    the row with further passages of the same log. A whole passage, as probes and users read it, stands alone, cut at
-    the end of the row.
+    the row with further passages of the same log. Probes and users read a passage alone and to its end, in as many rows
+    as that takes; monitors read the first of them.
     """
 
     tokenizer: str = "tokenizer.json"  # its file: in the store, or a path from here
@@ -50,11 +50,19 @@ class Passages:
         return PassageSource(store, log_ids, self.found(store.path), seed=seed, log_power=log_power)
 
     def present(self, raw: Any) -> Clip:
-        """Passages (a list of str), each alone in a row and cut at its end."""
+        """Passages (a list of str), each alone in a row; where one takes several, `part_of` says whose each row is.
+
+        UnseenError for anything else, an empty list included.
+        """
         if not isinstance(raw, list | tuple) or not raw or not all(isinstance(text, str) for text in raw):
             raise UnseenError("text is given as a list of str", "one for each passage", "encoder(['one passage'])")
         reader = self.reader()
-        return pad([reader.row([reader.tokens(text)], 0.0) for text in raw], self.length)
+        passages = [parts(reader.tokens(text), self.length - 2) for text in raw]
+        clip = pad([reader.row([part], 0.0) for passage in passages for part in passage], self.length)
+        counts = torch.tensor([len(passage) for passage in passages])
+        if counts.max() > 1:
+            clip["part_of"] = torch.arange(len(raw)).repeat_interleave(counts)
+        return clip
 
     def found(self, folder: Path) -> "Passages":
         """The same view, with its tokenizer in a folder (a store, a run), if it lies there."""
@@ -153,7 +161,7 @@ class PassageSource:
         return self._clip(indices, rows)
 
     def frames(self, indices: Sequence[int] | np.ndarray, *, previous: bool = False, labels: bool = False) -> Clip:
-        """Whole passages, nothing random. Text has neither a frame before nor labels of its tokens."""
+        """Passages, each alone and cut at the end of its row. Text has neither a frame before nor labels of tokens."""
         indices = np.asarray(indices, dtype=np.int64)
         return self._clip(indices, [self.reader.row([self._tokens(int(index))], 0.0) for index in indices])
 
@@ -212,6 +220,17 @@ def window(passage: Int64[np.ndarray, "2 n"], room: int, draw: float) -> Int64[n
     while begin > 0 and passage[1, begin] == passage[1, begin - 1]:
         begin -= 1
     return passage[:, begin : begin + room]
+
+
+def parts(passage: Int64[np.ndarray, "2 n"], room: int) -> list[Int64[np.ndarray, "2 _"]]:
+    """All tokens in turn, at most `room` a part, each part from the start of a word that does not fill one alone."""
+    cuts = [0]
+    while passage.shape[1] - cuts[-1] > room:
+        end = begin = cuts[-1] + room
+        while begin > cuts[-1] and passage[1, begin] == passage[1, begin - 1]:
+            begin -= 1
+        cuts.append(begin if begin > cuts[-1] else end)
+    return np.split(passage, cuts[1:], axis=1)
 
 
 def pad(rows: Sequence[np.ndarray], length: int) -> Clip:

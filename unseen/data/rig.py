@@ -104,6 +104,7 @@ class RigSource(CameraSource):
         if previous:
             before = np.where(shots >= 0, self.cameras.previous[shots], -1)
             clip["previous"] = side_by_side(self._whole(before))
+            clip["previous_there"] = torch.from_numpy(((before != shots) | (shots < 0)).all(axis=1))
         if labels:
             clip["label"] = self._labels(indices)
         return clip

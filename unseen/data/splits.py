@@ -40,7 +40,7 @@ class Split:
     digest: str = field(default="")
 
     def logs(self, role: str) -> list[str]:
-        """The logs of a role, sorted."""
+        """The logs of a role, sorted. UnseenError for a role that no split knows."""
         if role not in ROLES:
             raise UnseenError(f"no role {role!r}", f"the roles are {', '.join(ROLES)}")
         return sorted(log for log, found in self.assignment.items() if found == role)

@@ -50,7 +50,7 @@ class Store:
 
     @staticmethod
     def create(path: str | Path) -> "Store":
-        """Make an empty store, or open the one that is there."""
+        """Make an empty store, or open the one that is there. UnseenError for a folder that holds anything else."""
         path = Path(path)
         if (path / "store.json").is_file():
             return Store.open(path)
@@ -65,7 +65,7 @@ class Store:
 
     @staticmethod
     def open(path: str | Path) -> "Store":
-        """Open a store, or say why it is none."""
+        """Open a store; UnseenError, which says why, where it is none or of another format."""
         path = Path(path)
         try:
             found = json.loads((path / "store.json").read_text(encoding="utf-8"))
@@ -136,7 +136,7 @@ class Store:
         return LogWriter(self.path, log_id, source_uri=source_uri, source_digest=source_digest, ingest=ingest)
 
     def classes(self, kind: str) -> ClassList:
-        """The class names of a kind of label."""
+        """The class names of a kind of label; UnseenError where nobody has named them."""
         found = self._class_lists().get(kind)
         if found is None:
             raise UnseenError(

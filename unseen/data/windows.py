@@ -64,7 +64,10 @@ class Windows:
         return replace(self, posed=False)
 
     def present(self, raw: Any) -> Clip:
-        """Videos [B, T, C, H, W], uint8 or uint16, of whole frames `step_s` apart; T may differ from `frames`."""
+        """Videos [B, T, C, H, W], uint8 or uint16, of whole frames `step_s` apart; T may differ from `frames`.
+
+        UnseenError for another shape, type or number of channels.
+        """
         if isinstance(raw, Tensor) and raw.ndim != 5:
             raise UnseenError(
                 f"the video has shape {tuple(raw.shape)}",

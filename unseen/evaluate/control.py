@@ -54,7 +54,10 @@ def alarm(check: dict[str, Any]) -> str:
 
 
 def permuted(plan: Plan, seed: int, number: int) -> np.ndarray:
-    """The labels of a plan, every log's from the next one in a keyed circle of the logs: no log keeps its own."""
+    """The labels of a plan, every log's from the next one in a keyed circle of the logs: no log keeps its own.
+
+    UnseenError where one log has all labels.
+    """
     logs = sorted(set(plan.log_of.tolist()))
     if len(logs) < 2:
         raise UnseenError("labels of one log cannot be permuted by log", "a control needs two logs", "label more logs")

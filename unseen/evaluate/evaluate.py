@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,74 +55,108 @@ def evaluate(
     unknown_lineage: weights that some features began with and of which nobody knows what they were trained on.
     Fine-tuning is for makers that are a FrozenEncoder: it trains a copy. progress: told what is being scored.
     """
-    controls = [probe for probe in probes if isinstance(probe, Permuted)]
-    scored = [probe for probe in probes if not isinstance(probe, Permuted)]
-    plans, shuffled = (
-        [prepare(probe, source, split, _classes(source, classes, probe), batch) for probe in some]
-        for some in (scored, [control.of for control in controls])
-    )
-    for plan in plans:
-        _refuse_leak(plan, lineage, transductive)
-    entries = [_entry(plan, lineage, ledger, registered, model_digest) for plan in plans]
-    for entry in entries:
-        entry["unknown_lineage"] = list(unknown_lineage)
+    planned = partial(_plan, source=source, split=split, classes=classes, batch=batch)
+    plans = [planned(probe) for probe in probes if not isinstance(probe, Permuted)]
+    controls = [(probe, planned(probe.of)) for probe in probes if isinstance(probe, Permuted)]
+    begun = _begin(plans, lineage, unknown_lineage, transductive, ledger, registered, model_digest)
     diagnostics, checks = {}, []
-    counts: list[dict[str, Counts]] = [{} for _ in plans]
     for name, maker in features.items():
-        frozen = _extract_union(name, maker, source, [*plans, *shuffled], batch)
+        frozen = _extract_union(name, maker, source, [*plans, *(plan for _, plan in controls)], batch)
         if frozen[1] is not None:
             diagnostics[name] = _plain(diagnose(sampled(frozen[1].units, seed)))
-        for plan, entry, by_maker in zip(plans, entries, counts, strict=True):
-            progress(f"probe {plan.probe.name}: {name}")
-            if isinstance(plan.probe, FineTune):
-                if isinstance(maker, FrozenEncoder):
-                    by_maker[name], chosen = finetune.score(plan, plan.probe, maker, source, seed)
-                    entry["rows"].append(_row(plan, name, by_maker[name], chosen))
-                continue
-            own = _of(frozen, plan)
-            by_maker[name], chosen = score(plan, own, seed)
-            entry["rows"].append(_row(plan, name, by_maker[name], chosen))
-            if isinstance(plan.probe, Dense | Classify):
-                entry["few_label"] += few_label_curve(plan, name, own, seed)
-        for control, plan in zip(controls, shuffled, strict=True):
+        for probe in begun:
+            progress(f"probe {probe.plan.probe.name}: {name}")
+            _score_maker(probe, name, maker, frozen, source, seed)
+        for control, plan in controls:
             progress(f"control {control.name}: {name}")
-            found = check_permuted(control, plan, _of(frozen, plan), seed)
-            checks.append(
-                _plain({"features": name, **found, "registered_before_training": _known(control, registered)})
-            )
-    for plan, entry, by_maker in zip(plans, entries, counts, strict=True):
-        for row in entry["rows"]:
-            floors = [name for name in list(features)[1:] if name in by_maker and name != row["features"]]
-            row["against"] = {
-                floor: _difference(plan, by_maker[row["features"]], by_maker[floor], seed) for floor in floors
-            }
-    warnings = [alarm(check) for check in checks if check["alarm"]]
+            checks.append(_check(control, plan, name, frozen, registered, seed))
     return {
         "format": FORMAT,
         "run": run,
-        "probes": entries,
-        "controls": checks,
+        "probes": [_compared(probe, list(features)[1:], seed) for probe in begun],
+        "controls": _plain(checks),
         "diagnostics": diagnostics,
-        "warnings": warnings,
+        "warnings": [alarm(check) for check in checks if check["alarm"]],
     }
 
 
-def _known(probe: Probe, registered: Collection[str]) -> bool:
-    return spec_hash(probe) in registered
+class _Begun(NamedTuple):
+    """A probe that is being scored."""
+
+    plan: Plan
+    entry: dict[str, Any]  # what will stand in the result
+    counts: dict[str, Counts]  # per frame, by feature maker
 
 
-def _refuse_leak(plan: Plan, lineage: Collection[str], transductive: bool) -> None:
-    seen = sorted(set(plan.tested) & set(lineage))
-    if seen and not transductive:
-        raise UnseenError(
-            f"probe {plan.probe.name!r} tests on {len(seen)} logs of the pretraining: {', '.join(seen[:5])}",
-            "no log of a probe's test may stand in the pretraining",
-            "pretrain without them, or pass transductive=True, which marks the result",
-        )
+def _begin(
+    plans: Sequence[Plan],
+    lineage: Collection[str],
+    unknown_lineage: Sequence[str],
+    transductive: bool,
+    ledger: Path,
+    registered: Collection[str],
+    model_digest: str,
+) -> list[_Begun]:
+    """Refuse leaks of any probe, then write down the look of each: nothing is scored before."""
+    for plan in plans:
+        seen = sorted(set(plan.tested) & set(lineage))
+        if seen and not transductive:
+            raise UnseenError(
+                f"probe {plan.probe.name!r} tests on {len(seen)} logs of the pretraining: {', '.join(seen[:5])}",
+                "no log of a probe's test may stand in the pretraining",
+                "pretrain without them, or pass transductive=True, which marks the result",
+            )
+    told = (lineage, unknown_lineage, ledger, registered, model_digest)
+    return [_Begun(plan, _entry(plan, *told), {}) for plan in plans]
+
+
+def _score_maker(
+    begun: _Begun, name: str, maker: FeatureMaker, frozen: tuple[np.ndarray, Frozen], source: Source, seed: int
+) -> None:
+    """Add the row of a feature maker, and its few-label curve where the probe has one."""
+    plan, probe = begun.plan, begun.plan.probe
+    if isinstance(probe, FineTune):
+        if isinstance(maker, FrozenEncoder):
+            begun.counts[name], chosen = finetune.score(plan, probe, maker, source, seed)
+            begun.entry["rows"].append(_row(plan, name, begun.counts[name], chosen))
+        return
+    own = _of(frozen, plan)
+    begun.counts[name], chosen = score(plan, own, seed)
+    begun.entry["rows"].append(_row(plan, name, begun.counts[name], chosen))
+    if isinstance(probe, Dense | Classify):
+        begun.entry["few_label"] += few_label_curve(plan, name, own, seed)
+
+
+def _check(
+    control: Permuted, plan: Plan, name: str, frozen: tuple[np.ndarray, Frozen], registered: Collection[str], seed: int
+) -> dict[str, Any]:
+    known = spec_hash(control) in registered
+    found = check_permuted(control, plan, _of(frozen, plan), seed)
+    return {"features": name, **found, "registered_before_training": known}
+
+
+def _compared(begun: _Begun, floors: Sequence[str], seed: int) -> dict[str, Any]:
+    """The entry, in which every row has its differences to all that must be beaten."""
+    for row in begun.entry["rows"]:
+        own = begun.counts[row["features"]]
+        others = {floor: begun.counts[floor] for floor in floors if floor in begun.counts and floor != row["features"]}
+        row["against"] = {floor: _difference(begun.plan, own, other, seed) for floor, other in others.items()}
+    return begun.entry
+
+
+def _plan(
+    probe: Scored, source: Source, split: Mapping[str, str], classes: Mapping[str, Any] | None, batch: int
+) -> Plan:
+    return prepare(probe, source, split, _classes(source, classes, probe), batch)
 
 
 def _entry(
-    plan: Plan, lineage: Collection[str], ledger: Path, registered: Collection[str], model_digest: str
+    plan: Plan,
+    lineage: Collection[str],
+    unknown_lineage: Sequence[str],
+    ledger: Path,
+    registered: Collection[str],
+    model_digest: str,
 ) -> dict[str, Any]:
     probe, digest = plan.probe, spec_hash(plan.probe)
     test = split_id(probe.labels, plan.tested)
@@ -142,6 +176,7 @@ def _entry(
         "split_digest": test,
         "looks": look(ledger, test=test, probe=probe.name, spec_hash=digest, model=model_digest, metric=probe.primary),
         "transductive": sorted(set(plan.tested) & set(lineage)),
+        "unknown_lineage": list(unknown_lineage),
         "rows": [],
         "few_label": [],
     }

@@ -118,6 +118,7 @@ def unit_shares(labels: UInt8[np.ndarray, "F H W"], grid: tuple[int, int], n_cla
 
 
 def one_hot(classes: Int64[np.ndarray, "F"], n_classes: int) -> Float[Tensor, "F 1 K"]:
+    """The class of a frame as the share of its one unit."""
     return torch.nn.functional.one_hot(torch.from_numpy(classes), n_classes).float()[:, None]
 
 

@@ -20,6 +20,8 @@ Metric = Callable[[Counts], Numbers]  # counts with free leading axes -> values 
 
 
 class Interval(NamedTuple):
+    """An estimate and its interval over logs."""
+
     estimate: float  # what the interval is about: the metric of the summed counts, or the mean of the logs' values
     low: float
     high: float

@@ -31,7 +31,7 @@ def look(folder: Path, *, test: str, probe: str, spec_hash: str, model: str, met
 
 
 def looks(folder: Path, test: str) -> int:
-    """How often this test split was looked at so far."""
+    """How often this test split was looked at so far. UnseenError names the line of a damaged list."""
     path = folder / FILE
     if not path.exists():
         return 0

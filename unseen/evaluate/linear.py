@@ -29,12 +29,15 @@ class Examples(NamedTuple):
     fold: np.ndarray  # [F] inner fold of each frame
 
     def inside(self, keep: np.ndarray) -> "Examples":
+        """Those of the frames in `keep` [F] bool."""
         place = torch.from_numpy(np.flatnonzero(keep))
         return Examples(self.x[place], self.h[place], self.fold[keep])
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
+    """A linear map, as a probe fits it."""
+
     weight: Float[Tensor, "D K"]
     bias: Float[Tensor, "K"]
     chosen: float  # the penalty

@@ -81,7 +81,10 @@ class Plan:
 
 
 def prepare(probe: Scored, source: Source, split: Mapping[str, str], classes: Any, batch: int) -> Plan:
-    """Collect the labelled frames of the logs that the probe uses. `classes` has names, ignore and small."""
+    """Collect the labelled frames of the logs that the probe uses. `classes` has names, ignore and small.
+
+    UnseenError where no frame has such labels, or a small class does not exist.
+    """
     roles = ("probe", "test") if probe.protocol == "split" else ("probe", "val", "test")
     role_of = np.array([split.get(log, "") for log in source.log_ids])[source.log_of]
     place = np.flatnonzero(np.isin(role_of, roles) & source.labelled(probe.labels))

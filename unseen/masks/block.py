@@ -19,6 +19,8 @@ from unseen.masks.rectangles import covering_order
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
+    """Rectangles hide `ratio` of the valid units of a 2-D grid; UnseenError for units without one."""
+
     ratio: float = 0.5  # share of the valid units that is hidden
     area: tuple[float, float] = (0.08, 0.3)  # share of the grid that one rectangle covers, smallest and largest
     aspect: float = 3.0  # height over width lies in [1 / aspect, aspect], log-uniform

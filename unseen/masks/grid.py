@@ -14,6 +14,8 @@ from unseen.randomness import uniform
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
+    """One unit of each cell of a 2-D grid is visible; UnseenError for units without one."""
+
     stride: int = 2  # one unit of each stride x stride cell stays visible
 
     def __post_init__(self) -> None:

@@ -16,6 +16,8 @@ from unseen.randomness import words
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Random:
+    """Every valid unit, or every cell of them, is as likely to be hidden; UnseenError for cells without a grid."""
+
     ratio: float = 0.75  # share of the valid units that is hidden
     cell: int = 1  # hide `cell` x `cell` neighbours of one time slot together; above 1 units must be on a grid
 

@@ -53,6 +53,8 @@ class CrossAttention(nn.Module):
 
 
 class Mlp(nn.Module):
+    """Two linear maps with GELU between."""
+
     def __init__(self, width: int, hidden: int):
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)

@@ -85,13 +85,14 @@ class Encoder(nn.Module):
         return [outputs[number] for number in wanted]
 
     def layer(self, layer: int) -> int:
-        """Which block a layer is; negative numbers count from the end."""
+        """Which block a layer is; negative numbers count from the end. UnseenError where there is no such block."""
         if not -self.spec.depth <= layer < self.spec.depth:
             raise UnseenError(f"layer {layer} of an encoder with {self.spec.depth} blocks", "it must exist")
         return layer % self.spec.depth
 
 
 def check_depth(owner: str, depth: int) -> None:
+    """UnseenError for an encoder without blocks."""
     if depth < 1:
         raise UnseenError(f"{owner}: depth is {depth}", "an encoder has at least one block")
 

@@ -62,7 +62,7 @@ class Heads(nn.ModuleDict):
 
 
 def named_masks(target_mask: Tensor | dict[str, Tensor], outputs: dict[str, Output]) -> dict[str, Tensor]:
-    """Target masks by output name; a lone mask belongs to the lone output."""
+    """Target masks by output name; a lone mask belongs to the lone output. UnseenError for other names."""
     if isinstance(target_mask, Tensor):
         if len(outputs) != 1:
             raise UnseenError(f"one target mask for the outputs {sorted(outputs)}", "give one mask per output, by name")

@@ -173,7 +173,7 @@ class ForeignEncoder(nn.Module):
 
 
 def compose(patches: Shaped[Tensor, "B N h w C"], grid: tuple[int, ...] | None) -> Shaped[Tensor, "B C H W"]:
-    """The image whose patches these are."""
+    """The image whose patches these are, in [rows, columns] order. UnseenError where they do not fill the grid."""
     if grid is None or len(grid) != 2 or math.prod(grid) != patches.shape[1]:
         raise UnseenError(f"{patches.shape[1]} patches do not fill the grid {grid}", "a backbone needs whole images")
     batch, _, h, w, channels = patches.shape

@@ -126,7 +126,8 @@ def look_up(
 ) -> Float[Tensor, "B V D"]:
     """Read a table over a grid of 2 or 3 axes, in C order, at any place; clamped at its border.
 
-    Between cells it is interpolated: bicubic in two dimensions, linear in three.
+    Between cells it is interpolated: bicubic in two dimensions, linear in three. UnseenError where a coordinate has no
+    axis.
     """
     if len(spacing) != len(grid):
         raise UnseenError(

@@ -30,7 +30,10 @@ class TiedHead:
     norm_eps: float = 1e-12  # ModernBERT: 1e-5
 
     def build(self, encoder: nn.Module, n_values: int) -> nn.Module:
-        """The module [B, K, width] -> [B, K, vocabulary]; the output must be class ids of the encoder's vocabulary."""
+        """The module [B, K, width] -> [B, K, vocabulary]; n_values: the size of its vocabulary.
+
+        UnseenError where the encoder has no table of tokens, or one of another size.
+        """
         table = getattr(encoder, "patch_embed", None)
         if not isinstance(table, Words):
             raise UnseenError("TiedHead needs an encoder with a table of tokens", "as Bert and ModernBert have")
@@ -59,7 +62,7 @@ class TiedProjection(nn.Module):
 
 
 def look(table: Float[Tensor, "R D"], index: Int64[Tensor, "B V"], what: str) -> Float[Tensor, "B V D"]:
-    """Rows of a table, or an error that says which there are."""
+    """Rows of a table; UnseenError, which says how many there are, for an index beyond them."""
     try:
         return F.embedding(index, table)
     except IndexError as error:
@@ -80,6 +83,7 @@ def check_tokens(owner: str, shapes: Shapes) -> None:
 
 
 def check_vocabulary(owner: str, spec: Any) -> None:
+    """UnseenError where the row of [MASK] is no row of the table."""
     if not 0 <= spec.mask_id < spec.vocabulary:
         raise UnseenError(
             f"{owner}: mask_id is {spec.mask_id}", f"it is one of the {spec.vocabulary} tokens", "ask the tokenizer"

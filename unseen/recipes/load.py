@@ -13,7 +13,10 @@ from unseen.recipes.recipe import Recipe
 
 
 def load_recipe(reference: str | Path | Recipe, overrides: tuple[str, ...] = (), trust: tuple[str, ...] = ()) -> Recipe:
-    """Resolve `name`, `module:function`, a recipe.json or a Recipe, and apply `path=value` overrides."""
+    """Resolve `name`, `module:function`, a recipe.json or a Recipe, and apply `path=value` overrides.
+
+    UnseenError for a name, a class or a field that is not there, and for a value of another type.
+    """
     if isinstance(reference, Recipe):
         recipe = reference
     elif str(reference).endswith(".json"):
@@ -29,6 +32,7 @@ def load_recipe(reference: str | Path | Recipe, overrides: tuple[str, ...] = (),
 
 
 def read_recipe(path: Path, trust: tuple[str, ...] = ()) -> Recipe:
+    """A recipe that was written; UnseenError for a file that is missing, no JSON, or names classes not trusted."""
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
@@ -39,4 +43,5 @@ def read_recipe(path: Path, trust: tuple[str, ...] = ()) -> Recipe:
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Write it as JSON, whole or not at all."""
     write_whole(path, json.dumps(to_json(recipe), indent=2) + "\n")

@@ -13,6 +13,8 @@ from unseen.units.normalise import Normalise
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
+    """A whole experiment; see `unseen/recipes/images.py` for how they read."""
+
     view: View  # how logs become samples
     normalise: Normalise | None  # how pixels become numbers; None: the content is no image
     unit: Unit  # what can be hidden
@@ -27,6 +29,7 @@ class Recipe:
     probes: tuple[Probe, ...] = ()  # what the encoder will be judged by: fixed and hashed before training
 
     def objective(self) -> Objective:
+        """The part that makes batches and losses; targets that a network makes are not bound yet."""
         return Objective(
             normalise=self.normalise,
             unit=self.unit,

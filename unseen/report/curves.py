@@ -27,9 +27,17 @@ class Chart:
 
 
 def loss_charts(run: RunFolder) -> list[Chart]:
-    """One chart a loss: training, monitor, baselines. Losses on visible units come last and say so."""
+    """One chart a loss: training, monitor, baselines. Losses on visible units come last and say so.
+
+    Beside a loss in nats stands its perplexity, without the baselines that are no better than knowing nothing, which
+    would flatten the rest.
+    """
     names = sorted(_names(run.train) | _names(run.monitor), key=lambda name: (name.endswith(VISIBLE), name))
-    return [_loss_chart(run, name) for name in names]
+    nats = {name for one in run.monitor for name in one.get("nats") or ()}
+    charts = (
+        [_loss_chart(run, name), *([_loss_chart(run, name, perplexity=True)] if name in nats else [])] for name in names
+    )
+    return [chart for pair in charts for chart in pair]
 
 
 def small_charts(run: RunFolder) -> list[Chart]:
@@ -55,24 +63,24 @@ def best_baseline(record: dict[str, Any], name: str) -> tuple[str, Number] | Non
     return min(values.items(), key=lambda item: item[1]) if values else None
 
 
-def _loss_chart(run: RunFolder, name: str) -> Chart:
+def _loss_chart(run: RunFolder, name: str, *, perplexity: bool = False) -> Chart:
+    what, scaled = ("perplexity", _exponential) if perplexity else ("loss", lambda value: value)
     train, monitor = _series(run.train, name), _series(run.monitor, name)
     curves = []
     if train[0]:
-        curves.append(Series(name="training batches", x=train[0], y=train[1], kind="faint", colour=1))
+        curves.append(Series(name="training batches", x=train[0], y=[*map(scaled, train[1])], kind="faint", colour=1))
     if monitor[0]:
-        curves.append(Series(name="monitor", x=monitor[0], y=monitor[1], dots=len(monitor[0]) < 40, colour=1))
-    kinds = sorted({kind for one in run.monitor for kind in (one.get("baselines") or {}).get(name) or {}})
+        few = len(monitor[0]) < 40
+        curves.append(Series(name="monitor", x=monitor[0], y=[*map(scaled, monitor[1])], dots=few, colour=1))
+    floors = [(one.get("baselines") or {}).get(name) or {} for one in run.monitor]
+    kinds = sorted({kind for row in floors for kind, value in row.items() if not perplexity or value < row["null"]})
+    steps = _widened([one["step"] for one in run.monitor])
     for colour, kind in enumerate(kinds, 2):
-        steps = [one["step"] for one in run.monitor]
-        values = [((one.get("baselines") or {}).get(name) or {}).get(kind) for one in run.monitor]
-        label = BASELINES.get(kind, kind.replace("_", " "))
-        curves.append(
-            Series(name=label, x=_widened(steps), y=_widened(values), kind="baseline", colour=_colour(colour))
-        )
+        label, values = BASELINES.get(kind, kind.replace("_", " ")), [scaled(row.get(kind)) for row in floors]
+        curves.append(Series(name=label, x=steps, y=_widened(values), kind="baseline", colour=_colour(colour)))
     where = "on visible units: the easy one, not completion" if name.endswith(VISIBLE) else "on hidden units"
     note = "" if kinds else "No trivial baseline was recorded beside this loss, so its level says nothing."
-    return _chart(f"{name.removesuffix(VISIBLE)} loss, {where}", curves, note, "loss")
+    return _chart(f"{name.removesuffix(VISIBLE)} {what}, {where}", curves, note, what)
 
 
 def _single(title: str, records: list[dict[str, Any]], key: str, unit: str) -> Chart:
@@ -132,6 +140,10 @@ def _series(records: list[dict[str, Any]], name: str) -> tuple[list[Number], lis
 
 def _names(records: list[dict[str, Any]]) -> set[str]:
     return {name for one in records for name in one.get("losses") or {}}
+
+
+def _exponential(value: Any) -> Any:
+    return math.exp(min(value, 700)) if _is_number(value) else value
 
 
 def _widened(values: list[Any]) -> list[Any]:

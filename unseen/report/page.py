@@ -7,6 +7,7 @@ from typing import Any
 
 from unseen.errors import UnseenError
 from unseen.report.claim import claim, compare, headline_probe, headline_row, metric_name, scaled, spread
+from unseen.report.completion import completion_view
 from unseen.report.curves import VISIBLE, best_baseline, loss_charts, overlaid, small_charts
 from unseen.report.probes import controls_view, diagnostics_view, probe_view
 from unseen.report.render import picture_uri, write_page
@@ -49,6 +50,7 @@ def _run_view(run: RunFolder, anchor: str) -> dict[str, Any]:
         "pictures": _pictures(run.pictures),
         "classes": _classes(run.monitor),
         "probes": [probe_view(probe) for probe in evaluation.get("probes") or []],
+        "completion": completion_view(evaluation),
         "controls": controls_view(evaluation),
         "diagnostics": diagnostics_view(evaluation),
         "split": _split(run.manifest),

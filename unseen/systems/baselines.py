@@ -3,12 +3,12 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unseen.contract import Clip, MaskedBatch
 from unseen.packing import gather, pack, packing
-from unseen.systems.objective import VISIBLE, Objective, unit_weights
+from unseen.systems.objective import Objective, unit_weights
 from unseen.units.normalise import apply
 
 NEIGHBOURS = 4
@@ -16,43 +16,42 @@ NEIGHBOURS = 4
 
 @torch.no_grad()
 def baselines(objective: Objective, batch: MaskedBatch, clip: Clip) -> dict[str, dict[str, float]]:
-    """The loss of trivial predictions, by the names of the batch's losses and of the predictions.
+    """The loss of `predictions`, by the names of the batch's losses and of the predictions; weighted as in training."""
+    weights = unit_weights(batch)
+    table: dict[str, dict[str, float]] = {name: {} for name in batch.target}
+    for kind, prediction in predictions(objective, batch, clip).items():
+        for name, loss in objective.losses(prediction, batch).items():
+            weight = weights[name]
+            table[name][kind] = float((loss * weight).sum() / weight.sum().clamp(min=1e-12))
+    return table
+
+
+def predictions(objective: Objective, batch: MaskedBatch, clip: Clip) -> dict[str, dict[str, Tensor]]:
+    """What needs no model, packed like a model's predictions: by the names here, then by those of the batch's losses.
 
     null: zeros. mean: the mean target of the visible units of the batch. neighbour: the targets of the four nearest
     visible units of the same sample (a visible unit is no neighbour of itself), weighted by inverse distance.
     previous: the same place one frame before, where the clip brings it; the clip is raw, as the data room gave it.
-    Where units fill a grid of slots in time: the last visible unit at the same place in an earlier slot, and neighbour
-    where there is none (left out where there is none for any unit).
-    Units are weighted as in training. For class ids the same hold of probabilities, smoothed by one part in
-    a hundred: null says that every class is as likely, mean how often each is visible, neighbour what lies near.
+    Where units fill a grid of slots in time: the last visible unit at the same place in an earlier slot. Where nothing
+    was before it is neighbour, and where that holds for the whole batch it is left out.
+    For class ids the same hold of probabilities, smoothed by one part in a hundred: null says that every class is as
+    likely, mean how often each is visible, neighbour what lies near; there is no previous.
     """
-    names = list(batch.target)
-    classes = {name: objective.target(name).prediction(batch.target[name]) for name in names}
-    asked, batch = batch, batch._replace(target={n: as_numbers(batch.target[n], classes[n]) for n in names})
-    truth = {name: pack(batch.target[name], batch.target_mask[name]) for name in names}
-    predictions = {
-        "null": {name: torch.zeros_like(truth[name]) for name in names},
-        "mean": {name: visible_mean(batch, name).expand_as(truth[name]) for name in names},
-        "neighbour": {name: neighbour(batch, name, objective.unit.spacing) for name in names},
+    of_ids = [name for name, target in batch.target.items() if not target.is_floating_point()]
+    numbers = {
+        name: as_numbers(target, objective.target(name).prediction(target)) for name, target in batch.target.items()
     }
-    if "previous" in clip:
-        predictions["previous"] = previous(objective, batch, clip, names)
-    elif len(batch.metadata["grid"] or ()) == 3:
-        kept = {name: earlier(batch, name, predictions["neighbour"][name]) for name in names}
-        if all(value is not None for value in kept.values()):
-            predictions["previous"] = kept  # type: ignore[assignment]
-    for name in names:
-        if not asked.target[name].is_floating_point():
-            for baseline in ("mean", "neighbour"):
-                predictions[baseline][name] = log_share(predictions[baseline][name])
-            predictions.get("previous", {}).pop(name, None)
-    weights, batch = unit_weights(asked), asked
-    table: dict[str, dict[str, float]] = {name: {} for name in names}
-    for baseline, prediction in predictions.items():
-        for name, loss in objective.losses(prediction, batch).items():
-            weight = weights[name]
-            table[name][baseline] = float((loss * weight).sum() / weight.sum().clamp(min=1e-12))
-    return table
+    batch = batch._replace(target=numbers)
+    made: dict[str, dict[str, Tensor]] = {kind: {} for kind in ("null", "mean", "neighbour")}
+    for name, target in numbers.items():
+        made["null"][name] = torch.zeros_like(pack(target, batch.target_mask[name]))
+        made["mean"][name] = visible_mean(batch, name).expand_as(made["null"][name])
+        made["neighbour"][name] = neighbour(batch, name, objective.unit.spacing)
+    past = before(objective, batch, clip, made["neighbour"])
+    made["previous"] = {name: value for name, value in past.items() if name not in of_ids}
+    for name in of_ids:
+        made["mean"][name], made["neighbour"][name] = log_share(made["mean"][name]), log_share(made["neighbour"][name])
+    return made
 
 
 def as_numbers(target: Tensor, prediction: tuple[int, ...] | None) -> Float[Tensor, "B N *T"]:
@@ -95,29 +94,46 @@ def neighbour(batch: MaskedBatch, name: str, spacing: tuple[float, ...]) -> Floa
     return mixed.unflatten(2, batch.target[name].shape[2:])
 
 
-def earlier(batch: MaskedBatch, name: str, otherwise: Float[Tensor, "B K *T"]) -> Float[Tensor, "B K *T"] | None:
-    """The target at the same place in the last earlier slot where it is visible, packed; None where none ever is."""
+def before(
+    objective: Objective, batch: MaskedBatch, clip: Clip, otherwise: dict[str, Float[Tensor, "B K *T"]]
+) -> dict[str, Float[Tensor, "B K *T"]]:
+    """What was at the same place before, packed; `otherwise` where nothing was; no entry where nothing ever was."""
+    found = {}
+    if "previous" in clip:
+        found = previous(objective, batch, clip)
+    elif len(batch.metadata["grid"] or ()) == 3:
+        found = {name: earlier(batch, name) for name in batch.target}
+    return {
+        name: torch.where(there.view(*there.shape, *[1] * (past.ndim - there.ndim)), past, otherwise[name])
+        for name, (past, there) in found.items()
+        if there.any()
+    }
+
+
+def earlier(batch: MaskedBatch, name: str) -> tuple[Float[Tensor, "B K *T"], Bool[Tensor, "B K"]]:
+    """The target at the same place in the last earlier slot where it is visible, and where there is one; packed."""
     slots, *plane = batch.metadata["grid"] or (1,)
     n_places, device = math.prod(plane), batch.visible_mask.device
     slot = torch.arange(slots, device=device)[None, :, None]
     seen = torch.where(batch.visible_mask.unflatten(1, (slots, n_places)), slot, -1).cummax(dim=1).values
-    before = torch.cat([torch.full_like(seen[:, :1], -1), seen[:, :-1]], dim=1)
-    index = (before.clamp(min=0) * n_places + torch.arange(n_places, device=device)).flatten(1)
-    there = pack((before >= 0).flatten(1), batch.target_mask[name])
-    if not there.any():
-        return None
+    last = torch.cat([torch.full_like(seen[:, :1], -1), seen[:, :-1]], dim=1)
+    index = (last.clamp(min=0) * n_places + torch.arange(n_places, device=device)).flatten(1)
     rows = torch.arange(len(index), device=device)[:, None]
     held = pack(batch.target[name][rows, index], batch.target_mask[name])
-    return torch.where(there.view(*there.shape, *[1] * (held.ndim - 2)), held, otherwise)
+    return held, pack((last >= 0).flatten(1), batch.target_mask[name])
 
 
-def previous(objective: Objective, batch: MaskedBatch, clip: Clip, names: list[str]) -> dict[str, Tensor]:
-    """The targets of the frame before at the same places, normalised like the frame itself; packed."""
-    before = apply(objective.normalise, clip)
-    before["image"] = before["previous"]
-    values, units = objective.unit.cut(before)
-    made = {}
-    for name in names:
-        target = objective.targets[name.removesuffix(VISIBLE)].target
-        made[name] = pack(target.make(values, units, before), batch.target_mask[name])
-    return made
+def previous(
+    objective: Objective, batch: MaskedBatch, clip: Clip
+) -> dict[str, tuple[Float[Tensor, "B K *T"], Bool[Tensor, "B"]]]:
+    """The targets of the frame before at the same places, normalised like the frame itself, and where there is one."""
+    there = clip.get(
+        "previous_there", torch.ones(len(clip["previous"]), dtype=torch.bool, device=clip["previous"].device)
+    )
+    past = apply(objective.normalise, clip)
+    past["image"] = past["previous"]
+    values, units = objective.unit.cut(past)
+    return {
+        name: (pack(objective.target(name).make(values, units, past), mask), there)
+        for name, mask in batch.target_mask.items()
+    }

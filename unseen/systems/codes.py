@@ -42,7 +42,7 @@ class Codes:
         return units.valid.float()
 
     def prediction(self, target: Int64[Tensor, "B N"]) -> tuple[int, ...]:
-        """One number per code."""
+        """One number per code. UnseenError where no tokenizer is named, or the folder holds none."""
         if not self.tokenizer:
             raise UnseenError(
                 "no tokenizer is named",

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from unseen.contract import Clip, Unit, Units
@@ -90,7 +90,8 @@ class Markings:
 class SmallClasses:
     """Whether a unit holds pixels of classes that are small or rare, from labels, where a run may use labels.
 
-    1 where at least `share` of the unit's pixels is of such a class, less in proportion; 0 in clips without labels.
+    1 where at least `share` of the unit's pixels is of such a class, less in proportion; 0 in clips without labels, and
+    for units of a video that do not show its labelled frame.
     """
 
     classes: tuple[int, ...]
@@ -103,10 +104,19 @@ class SmallClasses:
     def __call__(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip, unit: Unit) -> Float[Tensor, "B N"]:
         if "label" not in clip:
             return torch.zeros(values.shape[:2], device=values.device)
-        small = torch.isin(clip["label"], torch.tensor(self.classes, device=values.device)).float()
-        image = small[:, None].expand(-1, clip["image"].shape[1], -1, -1).contiguous()
-        inside = unit.cut(Clip(**{**clip, "image": image}))[0].flatten(2).mean(dim=2)
-        return (inside / self.share).clamp(max=1)
+        classes, shown = labels_of(unit, clip)
+        small = torch.isin(classes, torch.tensor(self.classes, device=values.device)).float().mean(dim=2)
+        return torch.where(shown, (small / self.share).clamp(max=1), 0)
+
+
+def labels_of(unit: Unit, clip: Clip) -> tuple[Int64[Tensor, "B N P"], Bool[Tensor, "B N"]]:
+    """The class ids of each unit's pixels, and whether it shows the labelled frame: of a video, the middle one."""
+    label, frames = clip["label"], clip["video"].shape[1] if "video" in clip else 1
+    labelled = (torch.arange(frames, device=label.device) == frames // 2).long()[None, :, None, None]
+    planes = torch.stack(torch.broadcast_tensors(label[:, None], labelled), dim=2)  # [B, T, 2, H, W]
+    content = Clip(video=planes) if "video" in clip else Clip(image=planes[:, 0])
+    cut, _ = unit.cut(Clip(**{**clip, **content}))  # type: ignore
+    return cut[..., 0].flatten(2), cut[..., 1].flatten(2).any(dim=2)
 
 
 def ranked(score: Float[Tensor, "B N"], units: Units) -> Float[Tensor, "B N"]:

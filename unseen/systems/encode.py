@@ -20,11 +20,14 @@ from unseen.models.layouts import read_state
 from unseen.units.normalise import Normalise, apply
 
 FORMAT, VERSION = "unseen-encoder", 2
+ROWS = 64  # so many are read at once where samples take several
 
 
 class Features(NamedTuple):
-    pooled: Float[Tensor, "B D"]  # the mean over units that exist
-    units: Float[Tensor, "B N D"]
+    """What an encoder or a floor gives."""
+
+    pooled: Float[Tensor, "B D"]  # the mean over units that exist, in all rows of a sample
+    units: Float[Tensor, "B N D"]  # of its first row
     grid: tuple[int, ...] | None  # rows, columns of the units (for a user's backbone: of its feature map)
 
 
@@ -58,6 +61,8 @@ class FrozenEncoder(nn.Module):
 
     def read(self, clip: Clip) -> Features:
         """Features of a clip that is not normalised yet; gradients pass where the encoder wants them."""
+        if "part_of" in clip:
+            return self._read_parts(clip)
         clip = apply(self.normalise, clip)
         if isinstance(self.encoder, ForeignEncoder):
             features = self.encoder(clip["image"])
@@ -70,6 +75,27 @@ class FrozenEncoder(nn.Module):
         tokens = torch.cat(tokens, dim=-1) if isinstance(tokens, list) else tokens
         units = tokens[:, tokens.shape[1] - values.shape[1] :]
         return Features(mean_of(units, live), units, places.grid)
+
+    def _read_parts(self, clip: Clip) -> Features:
+        """Of samples that take several rows, each of which counts by its units that exist."""
+        part_of = clip["part_of"]
+        begins = part_of.diff(prepend=part_of[:1] - 1) > 0
+        pooled: list[Tensor] = []
+        units: list[Tensor] = []
+        counts: list[Tensor] = []
+        for start in range(0, len(part_of), ROWS):
+            here = slice(start, start + ROWS)
+            part = Clip(**{name: value[here] for name, value in clip.items() if name != "part_of"})  # type: ignore
+            features = self.read(part)
+            counts.append(self.unit.cut(apply(self.normalise, part))[1].valid.sum(dim=1))
+            pooled.append(features.pooled)
+            units.append(features.units[begins[here]])
+        count = torch.cat(counts)[:, None]
+        rows = torch.cat(pooled) * count
+        total = rows.new_zeros(int(begins.sum()), rows.shape[1]).index_add(0, part_of, rows)
+        return Features(
+            total / count.new_zeros(len(total), 1).index_add(0, part_of, count), torch.cat(units), features.grid
+        )
 
     def train(self, mode: bool = True) -> "FrozenEncoder":
         """Stay in evaluation mode, also when a model around it trains."""
@@ -130,7 +156,7 @@ def load_encoder(
 
 
 def read_encoder(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The two files of an encoder, unbuilt."""
+    """The two files of an encoder, unbuilt. UnseenError where one is missing, damaged or of another version."""
     folder = Path(path)
     if not (folder / "encoder.json").is_file() or not (folder / "encoder.safetensors").is_file():
         raise UnseenError(

@@ -47,6 +47,8 @@ class Term:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
+    """From clips to masked batches and losses: what is hidden, what is predicted there, and what each loss counts."""
+
     normalise: Normalise | None  # None: the content is no image
     unit: Unit
     mask: MaskPolicy

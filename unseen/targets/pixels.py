@@ -38,7 +38,7 @@ class Pixels:
 
     @torch.no_grad()
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N *P"]:
-        """The target of every unit, hidden or not; the model never sees it."""
+        """The target of every unit, hidden or not; UnseenError for units that are no pixels."""
         if values.ndim < 3:
             raise UnseenError("Pixels got units of one number each", "it needs patches of pixels", "use TokenIds")
         if self.normalise == "none":

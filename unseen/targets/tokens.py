@@ -31,7 +31,10 @@ class TokenIds:
             )
 
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Int64[Tensor, "B N"]:
-        """The ids themselves; 0 where there is padding, which weighs nothing."""
+        """The ids themselves; 0 where there is padding, which weighs nothing.
+
+        UnseenError for units that are no ids, and for ids beyond the vocabulary.
+        """
         if values.ndim != 2 or values.is_floating_point():
             raise UnseenError(f"TokenIds got units {tuple(values.shape[2:])}", "it needs token ids", "use Tokens")
         if int(values.max()) >= self.vocabulary:
@@ -50,7 +53,10 @@ class TokenIds:
         return (self.vocabulary,)
 
     def loss(self, prediction: Shaped[Tensor, "B K V"], target: Int64[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        """Cross-entropy of each unit, nats; some units at a time, so that no second copy of all logits is made."""
+        """Cross-entropy of each unit, nats; some units at a time, so that no second copy of all logits is made.
+
+        UnseenError for a prediction that is not one logit for each token.
+        """
         if prediction.shape != (*target.shape, self.vocabulary):
             raise UnseenError(
                 f"a prediction of shape {tuple(prediction.shape)} for {tuple(target.shape)} ids",
@@ -63,6 +69,7 @@ class TokenIds:
         return torch.cat([self.cross_entropy(logits, ids) for logits, ids in pairs]).view_as(target)
 
     def cross_entropy(self, logits: Float[Tensor, "n V"], ids: Int64[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """The loss of each row, nats, its truth smoothed."""
         expected = logits.gather(1, ids[:, None])[:, 0]
         if self.smoothing:
             expected = (1 - self.smoothing) * expected + self.smoothing * logits.mean(dim=1)

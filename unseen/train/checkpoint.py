@@ -72,7 +72,7 @@ def save(
 
 
 def last(run: Path) -> Path | None:
-    """The newest complete checkpoint, or None."""
+    """The newest complete checkpoint, or None. UnseenError where the one that is named is gone."""
     pointer = run / "checkpoints" / "last"
     if not pointer.is_file():
         return None
@@ -93,7 +93,7 @@ def tidy(run: Path, keep: int) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """The JSON part of a checkpoint, once every file has been verified against its digest."""
+    """The JSON part of a checkpoint; UnseenError where a file does not have its digest, or the format is another."""
     state = json.loads((path / "state.json").read_text())
     if state.get("format") != FORMAT:
         raise UnseenError(f"{path} has format {state.get('format')}", f"this version reads format {FORMAT}")
@@ -105,6 +105,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def load_tensors(path: Path, name: str, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The tensors of one file of a checkpoint, by name."""
     return load_file(path / f"{name}.safetensors", device=str(device))
 
 
@@ -148,6 +149,7 @@ def restore_optimisers(optimisers: list[Optimizer], named: list[Named], tensors:
 
 
 def digest(path: Path) -> str:
+    """BLAKE2b of a file, 128 bits in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

@@ -51,7 +51,7 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All complete records; a last line without its end is what a killed run leaves."""
+    """All complete records; a last line without its end is what a killed run leaves. UnseenError names any other."""
     if not path.is_file():
         return []
     records = []

@@ -15,6 +15,7 @@ from unseen.data.cameras import IGNORE
 from unseen.packing import pack
 from unseen.precision import autocast
 from unseen.systems.baselines import baselines
+from unseen.systems.cues import labels_of
 from unseen.systems.objective import VISIBLE, Objective, other_weights, predict, sample_keys, unit_weights
 from unseen.systems.spectrum import effective_rank
 from unseen.train.distributed import to_device
@@ -60,11 +61,13 @@ class Monitor:
                 weight = unit_weights(batch)
                 add_up(sums, losses, weight)
                 add_up(others, losses, other_weights(batch, self.objective))
-                if "label" in clip and "image" in clip:  # the label of a video is that of one of its frames
+                if "label" in clip:
                     self._by_class(tally, clip, batch, losses, weight)
         out: dict[str, Any] = {"losses": means(sums)}
         if others:
             out["losses_as_drawn" if self.objective.correct else "losses_corrected"] = means(others)
+        if nats := [name for name, target in self.batches[0].target.items() if not target.is_floating_point()]:
+            out["nats"] = nats  # cross-entropies over class ids
         out |= {"baselines": self.floors, "by_class": tally.table(), **self.shares}
         for part in model.modules():
             out |= part.measures() if isinstance(part, Watched) else {}
@@ -83,16 +86,20 @@ class Monitor:
         return draw(self.objective, clip, batch, prediction, path)
 
     def _floors(self) -> dict[str, dict[str, float]]:
-        """The baselines over all chunks that have them, each counting by its units."""
-        sums: dict[str, Sums] = {}
-        for clip, batch in zip(self.clips, self.batches, strict=True):
-            count = {name: float(weight.sum()) for name, weight in unit_weights(batch).items()}
-            for name, row in baselines(self.objective, batch, clip).items():
-                total = sums.setdefault(name, {})
-                for kind, value in row.items():
-                    loss, units = total.get(kind, (0.0, 0.0))
-                    total[kind] = loss + value * count[name], units + count[name]
-        return {name: means(row) for name, row in sums.items()}
+        """The baselines over all chunks, each counting by its units; one without a past counts its neighbours."""
+        pairs = list(zip(self.clips, self.batches, strict=True))
+        rows = [baselines(self.objective, batch, clip) for clip, batch in pairs]
+        units = [unit_weights(batch) for batch in self.batches]
+        table: dict[str, dict[str, float]] = {}
+        for name in rows[0]:
+            count = [float(weight[name].sum()) for weight in units]
+            kinds = dict.fromkeys(kind for row in rows for kind in row[name])
+            table[name] = {
+                kind: sum(n * row[name].get(kind, row[name]["neighbour"]) for n, row in zip(count, rows, strict=True))
+                / max(sum(count), 1e-12)
+                for kind in kinds
+            }
+        return table
 
     def _by_class(
         self,
@@ -117,6 +124,7 @@ class ClassTally:
         self.sums: dict[int, list[float]] = {}
 
     def add(self, classes: Int64[Tensor, "B K"], loss: Float[Tensor, "B K"], weight: Float[Tensor, "B K"]) -> None:
+        """Add units [B, K] by their class; those that weigh nothing, and ignored ones, are left out."""
         for number in classes[weight > 0].unique().tolist():
             if number != IGNORE:
                 chosen = (classes == number) & (weight > 0)
@@ -126,6 +134,7 @@ class ClassTally:
                 entry[2] += int(chosen.sum())
 
     def table(self) -> dict[str, dict[str, float]]:
+        """By class: loss, and the number of units that it is the mean of."""
         return {
             self.names[number] if number < len(self.names) else str(number): {"loss": error / weight, "units": units}
             for number, (error, weight, units) in sorted(self.sums.items())
@@ -140,13 +149,14 @@ def add_up(sums: Sums, losses: dict[str, Tensor], weights: dict[str, Tensor]) ->
 
 
 def means(sums: Sums) -> dict[str, float]:
+    """Sums over their weights, by name."""
     return {name: error / max(count, 1e-12) for name, (error, count) in sums.items()}
 
 
 def unit_classes(objective: Objective, clip: Clip) -> Int64[Tensor, "B N"]:
-    """The class of most pixels of each unit; 255 where that is to be ignored."""
-    labels, _ = objective.unit.cut(Clip(image=clip["label"][:, None]))
-    return labels.flatten(2).mode(dim=2).values
+    """The class of most pixels of each unit; 255 where that is to be ignored, or does not show the labelled frame."""
+    classes, shown = labels_of(objective.unit, clip)
+    return torch.where(shown, classes.mode(dim=2).values, IGNORE)
 
 
 def hidden_mask(batch: MaskedBatch) -> Bool[Tensor, "B N"]:
@@ -156,6 +166,7 @@ def hidden_mask(batch: MaskedBatch) -> Bool[Tensor, "B N"]:
 
 
 def share(masks: list[Tensor]) -> float:
+    """How much of all units the masks choose."""
     return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
 

@@ -113,6 +113,7 @@ class Training:
             raise UnseenError(f"training.clip_norm is {self.clip_norm}", "it is above 0, or None for no clipping")
 
     def peak_lr(self) -> float:
+        """The learning rate after the warm-up, scaled by the batch as asked for."""
         scale = {"linear": self.batch / 256, "sqrt": math.sqrt(self.batch / 256), "none": 1.0}
         return self.lr * scale[self.scale_lr]
 
@@ -144,10 +145,12 @@ def parameter_groups(named: list[Named], weight_decay: float) -> list[dict]:
 
 
 def trainable(model: nn.Module) -> list[Named]:
+    """Names and parameters that learn."""
     return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 
 
 def set_lr(optimisers: list[Optimizer], lr: float) -> None:
+    """One learning rate for all groups of all optimisers."""
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = lr

@@ -62,35 +62,33 @@ def _jet_bridge(site: Site, stand: Stand) -> list[Solid]:
 
 
 def _horizon(site: Site, rng: np.random.Generator) -> list[Solid]:
-    edge, solids = site.taxilane_y_m + 110.0, []
+    """What lies beyond the taxilane and beside the apron."""
+    edge = site.taxilane_y_m + 110.0
+    return [*_hangars(edge, rng), *_tower(site, edge, rng), *_trees(edge, rng), *_cargo_sheds(site)]
+
+
+def _hangars(edge: float, rng: np.random.Generator) -> list[Solid]:
+    solids = []
     for i in range(7):
         width, height = rng.uniform(50, 90), rng.uniform(9, 20)
         grey = rng.uniform(0.25, 0.7)
         colour = (grey, grey * rng.uniform(0.9, 1.05), grey * rng.uniform(0.85, 1.1))
-        solids.append(
-            box(
-                (-420 + 135 * i + rng.normal(0, 20), edge + rng.uniform(0, 60), height / 2),
-                (width, 40, height),
-                "building",
-                colour,
-                material=Material.FACADE,
-                accent=(0.2, 0.22, 0.24),
-                pattern=0.95,
-            )
-        )
-    tower_x, top = rng.uniform(-150, 150), rng.uniform(38, 55)
-    solids += [
-        cone((tower_x, edge - 6, 0), (tower_x, edge - 6, top), 3.4, 0.8, "building", site.style.wall),
-        cone(
-            (tower_x, edge - 6, top),
-            (tower_x, edge - 6, top + 6),
-            4.6,
-            1.25,
-            "building",
-            (0.1, 0.12, 0.14),
-            material=Material.GLASS,
-        ),
+        centre = (-420 + 135 * i + rng.normal(0, 20), edge + rng.uniform(0, 60), height / 2)
+        solids.append(_facade(centre, (width, 40, height), colour, accent=(0.2, 0.22, 0.24)))
+    return solids
+
+
+def _tower(site: Site, edge: float, rng: np.random.Generator) -> list[Solid]:
+    x, y, top = rng.uniform(-150, 150), edge - 6, rng.uniform(38, 55)
+    dark = (0.1, 0.12, 0.14)
+    return [
+        cone((x, y, 0), (x, y, top), 3.4, 0.8, "building", site.style.wall),
+        cone((x, y, top), (x, y, top + 6), 4.6, 1.25, "building", dark, material=Material.GLASS),
     ]
+
+
+def _trees(edge: float, rng: np.random.Generator) -> list[Solid]:
+    solids = []
     for _ in range(36):
         green = np.array([0.07, 0.12, 0.03]) * rng.uniform(0.6, 1.3)
         solids += place(
@@ -98,17 +96,16 @@ def _horizon(site: Site, rng: np.random.Generator) -> list[Solid]:
             float(rng.uniform(-520, 520)),
             edge + float(rng.uniform(30, 90)),
         )
-    for side in (-1, 1):  # cargo sheds close the ends of the apron
-        x = side * (site.half_length_m + 150)
-        solids.append(
-            box(
-                (x, 55, 7),
-                (40, 150, 14),
-                "building",
-                (0.45, 0.47, 0.5),
-                material=Material.FACADE,
-                accent=(0.25, 0.27, 0.3),
-                pattern=0.95,
-            )
-        )
     return solids
+
+
+def _cargo_sheds(site: Site) -> list[Solid]:
+    """They close the ends of the apron."""
+    far = site.half_length_m + 150
+    return [
+        _facade((side * far, 55, 7), (40, 150, 14), (0.45, 0.47, 0.5), accent=(0.25, 0.27, 0.3)) for side in (-1, 1)
+    ]
+
+
+def _facade(centre: tuple, size: tuple, colour: tuple, accent: tuple) -> Solid:
+    return box(centre, size, "building", colour, material=Material.FACADE, accent=accent, pattern=0.95)

@@ -50,7 +50,7 @@ Vector = Sequence[float | int] | np.ndarray
 
 # linear RGB of what recurs
 BLACK, GREY, STEEL, WHITE = (0.03, 0.03, 0.035), (0.35, 0.36, 0.37), (0.5, 0.52, 0.54), (0.82, 0.83, 0.84)
-ORANGE, YELLOW, DARK_GLASS = (0.85, 0.2, 0.03), (0.85, 0.6, 0.04), (0.05, 0.07, 0.09)
+ORANGE, YELLOW = (0.85, 0.2, 0.03), (0.85, 0.6, 0.04)
 
 
 class Solid(NamedTuple):

@@ -46,6 +46,14 @@ _PEER_BLOCK = (
     (f"relative_position_bias.{_TABLE}", "relative"),
 )
 
+BLOCK = (  # also of VideoMAE's files
+    *OWN_BLOCK,
+    *OWN_QKV,
+    ("attn.q_bias", "attn.query.bias"),
+    ("attn.v_bias", "attn.value.bias"),
+    ("gamma_1", "ls1.gamma"),
+    ("gamma_2", "ls2.gamma"),
+)
 UNILM = Names(
     what="BEiT",
     outer=(
@@ -58,15 +66,7 @@ UNILM = Names(
         ("lm_head.", "lm_head."),
     ),
     blocks=(("blocks.", "blocks."),),
-    inner=(
-        *OWN_BLOCK,
-        *OWN_QKV,
-        ("attn.q_bias", "attn.query.bias"),
-        ("attn.v_bias", "attn.value.bias"),
-        (f"attn.{_TABLE}", "relative"),
-        ("gamma_1", "ls1.gamma"),
-        ("gamma_2", "ls2.gamma"),
-    ),
+    inner=(*BLOCK, (f"attn.{_TABLE}", "relative")),
     ignored=rf"{_INDEX}|head\.(weight|bias)|cls_pt_layers\..+",  # the last: of BEiT v2's second loss
     key_bias=False,
 )

@@ -45,6 +45,7 @@ NAMES = Names(
 
 
 def recognises(state: State) -> bool:
+    """Whether a file is BERT's, with or without heads."""
     return any(re.fullmatch(r"(bert\.)?embeddings\.word_embeddings\.weight", name) for name in state)
 
 
@@ -100,6 +101,7 @@ def to_peer(model: InPlaceViT | BertEncoder, head: str | None = None) -> tuple[S
 
 
 def config(spec: Bert, architecture: str) -> dict[str, Any]:
+    """A config.json that versions 4 and 5 read."""
     return {
         "architectures": [architecture],
         "model_type": "bert",
@@ -139,6 +141,7 @@ def describe(config: dict[str, Any], mask_id: int) -> Bert:
 
 
 def check_head(model: InPlaceViT, *, bias: bool, norm_eps: float) -> None:
+    """UnseenError where the head is not the one that transformers builds."""
     wanted = TiedHead(bias=bias, norm_eps=norm_eps)
     if model.spec.head != wanted:
         raise UnseenError(f"the head is {model.spec.head}", f"transformers has {wanted}")

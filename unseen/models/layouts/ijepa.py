@@ -16,7 +16,8 @@ from unseen.models.layouts.official import to_hub
 from unseen.models.layouts.transformers import (
     VIT_BLOCK,
     VIT_BLOCKS,
-    VIT_OUTER,
+    VIT_ENDS,
+    VIT_POSITIONS,
     describe_vit,
     grid_of,
     is_transformers,
@@ -27,17 +28,18 @@ from unseen.models.positions import Learned
 from unseen.models.vit import VisionTransformer, ViT
 
 BRANCHES = ("encoder", "target_encoder")
+_OUTER = (*VIT_POSITIONS, *VIT_ENDS)
 
 PEER = Names(
     what="transformers' I-JEPA",
-    outer=VIT_OUTER[1:],
+    outer=_OUTER,
     blocks=VIT_BLOCKS,
     inner=VIT_BLOCK,
     ignored=r"pooler\.dense\.(weight|bias)|embeddings\.mask_token",
 )
 PEER_WHOLE = Names(
     what="transformers' I-JEPA",
-    outer=prefixed(VIT_OUTER[1:], "ijepa."),
+    outer=prefixed(_OUTER, "ijepa."),
     blocks=prefixed(VIT_BLOCKS, "ijepa."),
     inner=VIT_BLOCK,
     ignored=r"(ijepa\.pooler\.dense|classifier)\.(weight|bias)|ijepa\.embeddings\.mask_token",

@@ -111,7 +111,7 @@ def load_weights(
         if layout.startswith("transformers") and config is not None:
             _check_config(model, encoder, config, part)
         grid = grid or _told_grid(layout, config)
-        _check_known(state, part)
+        _check_known(state)
         state = _adapted(encoder, state, channels, video)
         chosen = from_hub(state, predicting(model, head) if part == "all" else {})
         left = tuple(n for n in state if TASK_HEADS.fullmatch(n) or (part == "encoder" and DECODER_KEYS.match(n)))
@@ -156,7 +156,7 @@ def _read(state: dict[str, Tensor], branch: str) -> tuple[str, dict[str, Tensor]
     return "timm", state, ()
 
 
-def _check_known(state: dict[str, Tensor], part: str) -> None:
+def _check_known(state: dict[str, Tensor]) -> None:
     known = re.compile(r"(cls_token$|pos_embed$|patch_embed\.proj\.|relative\.table$|blocks\.|norm\.)")
     unknown = [n for n in state if not (known.match(n) or DECODER_KEYS.match(n) or TASK_HEADS.fullmatch(n))]
     if unknown:

@@ -41,6 +41,7 @@ NAMES = Names(
 
 
 def recognises(state: State) -> bool:
+    """Whether a file is ModernBERT's, with or without heads."""
     return any(re.fullmatch(r"(model\.)?embeddings\.tok_embeddings\.weight", name) for name in state)
 
 

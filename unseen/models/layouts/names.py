@@ -99,7 +99,10 @@ class Names:
 
 
 def fuse(state: dict[str, Tensor], key_bias: bool = True) -> dict[str, Tensor]:
-    """Query, key and value of each block as one matrix and one bias; without `key_bias` that of the keys is zeros."""
+    """Query, key and value of each block as one matrix and one bias; without `key_bias` that of the keys is zeros.
+
+    UnseenError names the parts that are missing.
+    """
     pattern = re.compile(r"(.+\.attn\.)(query|key|value)\.(weight|bias)")
     out = {name: value for name, value in state.items() if not pattern.fullmatch(name)}
     for stem, leaf in dict.fromkeys((m[1], m[3]) for m in map(pattern.fullmatch, state) if m):

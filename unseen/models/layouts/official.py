@@ -59,7 +59,10 @@ def _encoder_to_hub(encoder: VisionTransformer, grid: tuple[int, ...]) -> dict[s
 
 
 def to_timm(encoder: VisionTransformer, grid: tuple[int, ...]) -> dict[str, Tensor]:
-    """The encoder as timm's ViT stores it: a patch convolution, and a position table for this grid."""
+    """The encoder as timm's ViT stores it: a patch convolution, and a position table for this grid.
+
+    UnseenError for relative or other positions, and for units that are no patches.
+    """
     spec = encoder.spec
     if not isinstance(spec.positions, (SinCos, Learned)) or spec.relative is not None or len(encoder.unit) != 3:
         raise UnseenError(
@@ -69,7 +72,10 @@ def to_timm(encoder: VisionTransformer, grid: tuple[int, ...]) -> dict[str, Tens
 
 
 def to_official(model: MaskedAutoencoderModel, grid: tuple[int, int], head: str | None = None) -> dict[str, Tensor]:
-    """A whole masked autoencoder in the official layout; `head` names the output that becomes decoder_pred."""
+    """A whole masked autoencoder in the official layout; `head` names the output that becomes decoder_pred.
+
+    UnseenError for another predictor, or where that output is not told.
+    """
     predictor = model.predictor
     if not isinstance(predictor, SelfAttentionPredictor) or predictor.positions != SinCos():
         raise UnseenError("the official layout has a self-attention decoder with sin-cos", "this predictor is another")

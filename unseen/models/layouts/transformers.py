@@ -31,12 +31,9 @@ VIT_BLOCK: Rows = (  # version 4, then version 5
     ("mlp.fc1.", "mlp.fc1."),
     ("mlp.fc2.", "mlp.fc2."),
 )
-VIT_OUTER: Rows = (
-    ("embeddings.cls_token", "cls_token"),
-    ("embeddings.position_embeddings", "pos_embed"),
-    ("embeddings.patch_embeddings.projection.", "patch_embed.proj."),
-    ("layernorm.", "norm."),
-)
+VIT_ENDS: Rows = (("embeddings.patch_embeddings.projection.", "patch_embed.proj."), ("layernorm.", "norm."))
+VIT_POSITIONS: Rows = (("embeddings.position_embeddings", "pos_embed"),)
+VIT_OUTER: Rows = (("embeddings.cls_token", "cls_token"), *VIT_POSITIONS, *VIT_ENDS)
 VIT_BLOCKS: Rows = (("encoder.layer.", "blocks."), ("layers.", "blocks."))
 _DECODER: Rows = tuple(
     (f"decoder.{name}", name)

@@ -13,26 +13,22 @@ from torch import Tensor
 
 from unseen.contract import Output, Shapes
 from unseen.errors import UnseenError
-from unseen.models.layouts.beit import refuse_pooled
-from unseen.models.layouts.names import OWN_BLOCK, OWN_QKV, Names, strip
+from unseen.models.layouts.beit import BLOCK, refuse_pooled
+from unseen.models.layouts.names import Names, strip
 from unseen.models.layouts.official import to_hub
-from unseen.models.layouts.transformers import VIT_BLOCK, is_transformers, pair, prefixed, scalar
+from unseen.models.layouts.transformers import VIT_BLOCK, VIT_ENDS, is_transformers, pair, prefixed, scalar
 from unseen.models.masked_autoencoder import MaskedAutoencoder, MaskedAutoencoderModel
 from unseen.models.positions import Sequence1D
 from unseen.models.predictors import SelfAttention
 from unseen.models.vit import VisionTransformer, ViT
 
 _ENDS = (("patch_embed.proj.", "patch_embed.proj."), ("norm.", "norm."))
-_BRIDGE = (("encoder_to_decoder.", "decoder_embed."), ("mask_token", "mask_token"))
-_OWN = (
-    *OWN_BLOCK,
-    *OWN_QKV,
-    ("attn.q_bias", "attn.query.bias"),
-    ("attn.v_bias", "attn.value.bias"),
-    ("gamma_1", "ls1.gamma"),
-    ("gamma_2", "ls2.gamma"),
+_DECODER = (
+    ("encoder_to_decoder.", "decoder_embed."),
+    ("mask_token", "mask_token"),
+    ("decoder.norm.", "decoder_norm."),
+    ("decoder.head.", "decoder_pred."),
 )
-_PEER_ENDS = (("embeddings.patch_embeddings.projection.", "patch_embed.proj."), ("layernorm.", "norm."))
 _PEER_BLOCK = (  # q_bias and v_bias: version 4
     ("attention.attention.q_bias", "attn.query.bias"),
     ("attention.attention.v_bias", "attn.value.bias"),
@@ -41,39 +37,29 @@ _PEER_BLOCK = (  # q_bias and v_bias: version 4
 
 OFFICIAL = Names(
     what="VideoMAE",
-    outer=(
-        *prefixed(_ENDS, "encoder."),
-        *_BRIDGE,
-        ("decoder.norm.", "decoder_norm."),
-        ("decoder.head.", "decoder_pred."),
-    ),
+    outer=(*prefixed(_ENDS, "encoder."), *_DECODER),
     blocks=(("encoder.blocks.", "blocks."), ("decoder.blocks.", "decoder_blocks.")),
-    inner=_OWN,
+    inner=BLOCK,
     key_bias=False,
 )
 OFFICIAL_ENCODER = Names(
     what="VideoMAE",
     outer=_ENDS,
     blocks=(("blocks.", "blocks."),),
-    inner=_OWN,
+    inner=BLOCK,
     ignored=r"head\.(weight|bias)",
     key_bias=False,
 )
 PEER = Names(
     what="transformers' VideoMAE",
-    outer=_PEER_ENDS,
+    outer=VIT_ENDS,
     blocks=(("encoder.layer.", "blocks."),),
     inner=_PEER_BLOCK,
     key_bias=False,
 )
 PEER_WHOLE = Names(
     what="transformers' VideoMAE",
-    outer=(
-        *prefixed(_PEER_ENDS, "videomae."),
-        *_BRIDGE,
-        ("decoder.norm.", "decoder_norm."),
-        ("decoder.head.", "decoder_pred."),
-    ),
+    outer=(*prefixed(VIT_ENDS, "videomae."), *_DECODER),
     blocks=(("videomae.encoder.layer.", "blocks."), ("decoder.decoder_layers.", "decoder_blocks.")),
     inner=_PEER_BLOCK,
     ignored=r"classifier\.(weight|bias)",
