@@ -92,6 +92,37 @@ def test_what_is_wrong_is_said(tmp_path, wrong, match):
     assert not (tmp_path / "store").exists()
 
 
+def test_groups_of_several_columns_never_become_one_log(tmp_path):
+    rows = [
+        ("a_b", "c", "the first report of all", ""),
+        ("a", "b_c", "the second report of all", ""),
+        ("a%5Fb", "c", "the third report of all", ""),
+    ]
+    found = ingest_text(table(tmp_path / "r.csv", rows), tmp_path / "store", text="text", group=["report", "month"])
+    assert found.written == ["r/a%255Fb_c", "r/a%5Fb_c", "r/a_b%5Fc"]
+
+
+def test_two_files_never_become_one_log(tmp_path):
+    (tmp_path / "in").mkdir()
+    table(tmp_path / "in" / "r.csv")
+    (tmp_path / "in" / "r.txt").write_text("Cleared to land.\n")
+    with pytest.raises(UnseenError, match="'r' would hold passages of r.csv and of r.txt"):
+        ingest_text(tmp_path / "in", tmp_path / "store", text="text")
+
+
+@pytest.mark.parametrize(("name", "content"), [("r.csv", "text\nZürich\n"), ("r.txt", "Zürich\n"), ("r.jsonl", '"ü"')])
+def test_another_encoding_is_refused_with_the_way_out(tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="latin-1")
+    with pytest.raises(UnseenError, match=f"text is UTF-8; convert it, say with: iconv -f LATIN1 -t UTF-8 {name}"):
+        ingest_text(tmp_path / name, tmp_path / "store", text="text")
+
+
+def test_a_source_of_other_files_is_told_what_is_read(tmp_path):
+    (tmp_path / "r.docx").write_bytes(b"PK")
+    with pytest.raises(UnseenError, match=r"\.csv, \.jsonl, \.parquet and \.txt"):
+        ingest_text(tmp_path / "r.docx", tmp_path / "store", text="text")
+
+
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
 def test_a_tokenizer_is_made_of_the_named_logs_and_always_the_same(store, tmp_path, kind):
     store, _ = store

@@ -115,7 +115,7 @@ def ingest(
         say(warning)
     skipped = sum(done.skipped_by_reason.values())
     say(f"{len(done.written)} logs, {done.frames} frames, {done.labels} labels; {len(done.present)} logs were there; "
-         f"{skipped} files skipped {done.skipped_by_reason or ''}")  # fmt: skip
+         f"{skipped} skipped {done.skipped_by_reason or ''}")  # fmt: skip
     return asdict(done)
 
 
