@@ -159,7 +159,11 @@ def _leaf(value: Json, hint: Any, where: str) -> Any:
         anything: Any = typing.Union[tuple(plain)]  # noqa: UP007
         return TypeAdapter(anything).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        raise UnseenError(f"{where} = {value!r}", f"expected {_name(hint)}: {error.errors()[0]['msg']}") from error
+        raise UnseenError(
+            f"{where} = {value!r}",
+            f"expected {_name(hint)}: {error.errors()[0]['msg']}",
+            "values are JSON: 3, 0.5, true, null, [64, 96]",
+        ) from error
     except PydanticSchemaGenerationError as error:  # a dict of components, and there is none in `value`
         if value == {} and any(typing.get_origin(arm) is dict for arm in plain):
             return {}

@@ -106,7 +106,7 @@ def test_two_files_never_become_one_log(tmp_path):
     (tmp_path / "in").mkdir()
     table(tmp_path / "in" / "r.csv")
     (tmp_path / "in" / "r.txt").write_text("Cleared to land.\n")
-    with pytest.raises(UnseenError, match="'r' would hold passages of r.csv and of r.txt"):
+    with pytest.raises(UnseenError, match=r"'r' would hold passages of r\.csv and of r\.txt"):
         ingest_text(tmp_path / "in", tmp_path / "store", text="text")
 
 

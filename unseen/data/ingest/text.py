@@ -174,13 +174,15 @@ def _logs(rows: Iterable[Row], reading: Reading, skips: list[Skip]) -> list[Text
     for log_id, log in logs.items():
         if len(files := sorted({file_of(row.where) for row in log.rows})) > 1:
             raise UnseenError(
-                f"log {log_id!r} would hold passages of {files[0]} and of {files[1]}", "a log has one source", "rename one"
+                f"log {log_id!r} would hold passages of {files[0]} and of {files[1]}",
+                "a log has one source",
+                "rename one",
             )
     return [logs[log_id] for log_id in sorted(logs)]
 
 
 def joined(values: Sequence[str]) -> str:
-    """Values as one name, another for any other values: where there are several, `_` in a value is told from its own."""
+    """Values as one name, that of no other values: of several, `_` in a value is not taken for the one between."""
     if len(values) == 1:
         return values[0]
     return "_".join(value.replace("%", "%25").replace("_", "%5F") for value in values)
