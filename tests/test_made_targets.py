@@ -122,3 +122,16 @@ def test_a_run_keeps_its_tokenizer_with_its_lineage_and_reads_no_other(reports, 
     (run / "tokenizer.json").write_text(json.dumps(content))  # other bytes
     with pytest.raises(UnseenError, match="not the tokenizer that this encoder was trained with"):
         unseen.load_encoder(run)(["the tug stopped"])
+
+
+def test_text_leaves_with_a_tokenizer_that_makes_the_same_rows(reports, tmp_path) -> None:
+    transformers = pytest.importorskip("transformers")
+    run, out = tmp_path / "run", tmp_path / "out"
+    unseen.pretrain("bert_original", data=reports, split="default", out=run, set=WORDS)
+    unseen.export(run, to="transformers", out=out)
+    texts = ["The tug stopped at stand 64", "stand", "tug " * 200]
+    rows = unseen.load_encoder(run).view.present(texts)["token"]
+    read = transformers.AutoTokenizer.from_pretrained(out)
+    told = read(texts, padding=True, truncation=True, return_tensors="pt")
+    assert told["input_ids"].tolist() == rows.clamp(min=0).tolist()
+    assert told["attention_mask"].bool().tolist() == (rows >= 0).tolist()

@@ -62,6 +62,16 @@ def test_templates_and_links_stay_together(store):
     assert split_store(store, "m", by=["month"], fractions={"train": 0.5, "test": 0.5}).unknown == {"month": 0}
 
 
+def test_a_split_says_what_it_tears_apart_and_which_share_it_misses(store):
+    store, _ = store
+    torn = split_store(store, "torn", assignment={"train": ["reports/r1"], "test": ["*"]})
+    assert any("1 groups of logs that share a template lie in several roles" in line for line in torn.warnings)
+    kept = split_store(store, "kept", by=["log_id", "template", "month"], fractions={"train": 0.5, "test": 0.5})
+    assert kept.warnings == []
+    few = split_store(store, "few", by=["template"], fractions={"train": 0.1, "probe": 0.1, "test": 0.8})
+    assert any("of the frames, not 10%" in line for line in few.warnings)
+
+
 def test_the_same_again_is_left_alone_and_another_is_refused(store, tmp_path):
     again = {"text": "text", "group": ["report"], "link": ["month"], "label": "kind"}
     found = ingest_text(tmp_path / "reports.csv", tmp_path / "store", **again)

@@ -73,6 +73,12 @@ class Passages:
             write_whole(lineage_path(beside), lineage_path(path).read_bytes())
         return replace(self, tokenizer="tokenizer.json", digest=digest)
 
+    def publish(self, folder: Path) -> None:
+        """Write the tokenizer for transformers' AutoTokenizer: with separators, cut at the end of a row."""
+        from unseen.data.tokenizer import load_tokenizer
+
+        load_tokenizer(Path(self.tokenizer)).publish(folder, self.start, self.separator, self.length)
+
     def origins(self, store: Store) -> list[dict[str, Any]]:
         """Of which logs the tokenizer was made."""
         from unseen.data.tokenizer import load_tokenizer, read_lineage
