@@ -113,14 +113,25 @@ def test_a_text_tokenizer_that_was_exchanged_is_refused(reports, tmp_path, monke
         unseen.resume(tmp_path / "run")
 
 
-def test_a_run_keeps_its_tokenizer_with_its_lineage_and_reads_no_other(reports, tmp_path) -> None:
+def test_a_run_keeps_its_tokenizer_with_its_lineage_and_reads_no_other(reports, tmp_path, capsys) -> None:
     run = tmp_path / "run"
     unseen.pretrain("bert", data=reports, split="default", out=run, set=WORDS)
+    asked = capsys.readouterr().err.partition("to fit it: --set ")[2].splitlines()[0].split()
+    assert {word.partition("=")[0] for word in asked} == {
+        "corruption.vocabulary",
+        "targets.tokens.target.vocabulary",
+        "model.encoder.stem.vocabulary",
+    }
+    unseen.pretrain("bert", data=reports, split="default", out=tmp_path / "fitting", set=(*WORDS, *asked))
+    assert "to fit it" not in capsys.readouterr().err
     assert json.loads((run / "tokenizer.lineage.json").read_text())["pretrained_on"]
     assert unseen.load_encoder(run)(["the tug stopped"]).pooled.shape == (1, 12)
     content = json.loads((run / "tokenizer.json").read_text())
     (run / "tokenizer.json").write_text(json.dumps(content))  # other bytes
     with pytest.raises(UnseenError, match="not the tokenizer that this encoder was trained with"):
+        unseen.load_encoder(run)(["the tug stopped"])
+    (run / "tokenizer.json").unlink()
+    with pytest.raises(UnseenError, match="kept with its tokenizer"):
         unseen.load_encoder(run)(["the tug stopped"])
 
 

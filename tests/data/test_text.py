@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from unseen.data.ingest.text import ingest_text, template
+from unseen.data.inspect import inspect_store
 from unseen.data.passages import Passages, window
 from unseen.data.splits import split_store
 from unseen.data.store import Store
@@ -70,6 +71,13 @@ def test_a_split_says_what_it_tears_apart_and_which_share_it_misses(store):
     assert kept.warnings == []
     few = split_store(store, "few", by=["template"], fractions={"train": 0.1, "probe": 0.1, "test": 0.8})
     assert any("of the frames, not 10%" in line for line in few.warnings)
+
+
+def test_passages_of_many_lengths_fill_no_page(tmp_path):
+    rows = [("a", "x", f"alpha {'i' * n} here", "") for n in range(1, 30)]
+    ingest_text(table(tmp_path / "t.csv", rows), tmp_path / "store", text="text", group=["report"])
+    (log,) = inspect_store(Store.open(tmp_path / "store"))["logs"]
+    assert len(log["shapes"]) == 7 and log["shapes"]["23 others"] == 23
 
 
 def test_the_same_again_is_left_alone_and_another_is_refused(store, tmp_path):

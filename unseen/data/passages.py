@@ -79,6 +79,12 @@ class Passages:
 
         load_tokenizer(Path(self.tokenizer)).publish(folder, self.start, self.separator, self.length)
 
+    def sizes(self, store: Store) -> dict[str, int]:
+        """How many tokens there are."""
+        from unseen.data.tokenizer import load_tokenizer
+
+        return {"vocabulary": load_tokenizer(Path(self.found(store.path).tokenizer)).size}
+
     def origins(self, store: Store) -> list[dict[str, Any]]:
         """Of which logs the tokenizer was made."""
         from unseen.data.tokenizer import load_tokenizer, read_lineage
@@ -97,6 +103,10 @@ class Reader:
     def __init__(self, view: Passages):
         from unseen.data.tokenizer import load_tokenizer
 
+        if view.digest and not Path(view.tokenizer).is_file():
+            raise UnseenError(
+                f"{view.tokenizer} is not there", "an encoder of text is kept with its tokenizer", "put that file back"
+            )
         self.view, self.tokenizer = view, load_tokenizer(Path(view.tokenizer))
         if view.digest not in ("", self.tokenizer.digest):
             raise UnseenError(

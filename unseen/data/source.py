@@ -72,6 +72,10 @@ class WithFile(View, Protocol):
         """Write the file into a folder as other libraries read it, so that they give the encoder what it knows."""
         ...
 
+    def sizes(self, store: Store) -> dict[str, int]:
+        """What the file decides of a recipe, by the name of its fields: {"vocabulary": tokens}."""
+        ...
+
     def origins(self, store: Store) -> list[dict[str, Any]]:
         """Of each file its name ("file") and "lineage": the logs it was fitted to ("pretrained_on"), or "unknown"."""
         ...

@@ -314,7 +314,7 @@ def _astray(
     for role, share in (fractions or {}).items():
         got = sum(frames[log] for log, of in roles.items() if of == role) / max(1, sum(frames.values()))
         if abs(got - share) > FAR * share:
-            warnings.append(f"{role} has {got:.0%} of the frames, not {share:.0%}: whole groups do not divide finer")
+            warnings.append(f"{role} has {got:.1%} of the frames, not {share:.0%}: whole groups do not divide finer")
     return warnings
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from unseen.codec import to_json
+from unseen.codec import fields_called, to_json
 from unseen.contract import Calibrated, Clip, MaskedModel, Shapes
 from unseen.data.source import LogSource, WithFile
 from unseen.data.splits import load_split
@@ -64,6 +64,7 @@ def start(
         record(out, recipe, store, logs, splits, source, begun_with)
         write_recipe(recipe, out / "recipe.json")  # last: a folder with a recipe is a run that can be resumed
         warn_of_held_out(out, splits)
+        warn_of_sizes(recipe, store)
     return train(out, recipe, store, source, model)
 
 
@@ -90,6 +91,13 @@ def warn_of_held_out(run: Path, split: dict[str, Any] | None) -> None:
             f"a teacher, its first weights), such as {seen[0]}: probes on them will be refused",
             file=sys.stderr,
         )
+
+
+def warn_of_sizes(recipe: Recipe, store: Store) -> None:
+    """Say where a recipe is larger than the file of its view: random tokens are then drawn that no text holds."""
+    for name, size in recipe.view.sizes(store).items() if isinstance(recipe.view, WithFile) else ():
+        if larger := [f"{path}={size}" for path, value in fields_called(name, recipe) if value > size]:
+            print(f"the {name} is {size}, the recipe's is larger; to fit it: --set {' '.join(larger)}", file=sys.stderr)
 
 
 def check_unchanged(run: Path, recipe: Recipe, source: LogSource, manifest: dict[str, Any]) -> None:
