@@ -76,8 +76,8 @@ def ingest(
 
     Args:
         format: how the source is laid out; `folder`: each folder, zip and video below `src` is a log; `text`: tables
-            (csv, jsonl, parquet) with a column of passages, and plain files. Of `text`: columns, strict, text, group, link,
-            label and redacted.
+            (csv, jsonl, parquet) with a column of passages, and plain files. Of `text`: columns, strict, text, group,
+            link, label and redacted.
         src: the source.
         store: the store to create or to add to.
         pattern: regular expression over paths with (?P<log_id>...), (?P<sensor>...) for one camera of several, and

@@ -10,7 +10,6 @@ from unseen.data.schema import CAMERA_LIKE, LOG_TABLES, columns
 from unseen.data.store import Store
 from unseen.errors import UnseenError
 
-
 SHAPES = 6  # of a log that are told
 
 
