@@ -200,7 +200,7 @@ def test_initial_weights_of_unknown_lineage_are_said_to_be(trained, tmp_path, ca
     assert unseen.evaluate(finished)["warnings"] == []
 
 
-def begun(trained, run: Path, monkeypatch, *words: str) -> None:
+def begun(trained, run: Path, monkeypatch, *words: str, recipe: str = "mae", settings: tuple[str, ...] = SMALL) -> None:
     """A run that fails after its record and before its first checkpoint."""
     from unseen.train import checkpoint
 
@@ -210,7 +210,7 @@ def begun(trained, run: Path, monkeypatch, *words: str) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", full)
         words = ("--data", str(trained[0]), "--split", "default", "--out", str(run), *words)
-        assert main(["pretrain", "mae", *words, "--set", *SMALL]) == 2
+        assert main(["pretrain", recipe, *words, "--set", *settings]) == 2
     assert (run / "recipe.json").is_file() and not (run / "checkpoints" / "last").exists()
 
 

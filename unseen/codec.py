@@ -10,7 +10,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from unseen.errors import UnseenError
@@ -58,6 +58,18 @@ def check_types(node: Any, hint: Any = Any, where: str = "recipe") -> None:
         except UnseenError as error:
             raise UnseenError(f"{where} = {error.what}", error.rule, f"expected {_name(hint)}") from error
         _leaf(value, hint, where)
+
+
+def fields_called(name: str, node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The path, as `--set` takes it, and the value of every field of a tree that has this name."""
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        parts = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
+    else:
+        parts = node if isinstance(node, dict) else {}
+    for key, value in parts.items():
+        if key == name:
+            yield f"{path}{key}", value
+        yield from fields_called(name, value, f"{path}{key}.")
 
 
 def replace_at(node: Any, changes: Mapping[str, str], *, trust: Sequence[str] = ()) -> Any:
@@ -159,7 +171,11 @@ def _leaf(value: Json, hint: Any, where: str) -> Any:
         anything: Any = typing.Union[tuple(plain)]  # noqa: UP007
         return TypeAdapter(anything).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        raise UnseenError(f"{where} = {value!r}", f"expected {_name(hint)}: {error.errors()[0]['msg']}") from error
+        raise UnseenError(
+            f"{where} = {value!r}",
+            f"expected {_name(hint)}: {error.errors()[0]['msg']}",
+            "values are JSON: 3, 0.5, true, null, [64, 96]",
+        ) from error
     except PydanticSchemaGenerationError as error:  # a dict of components, and there is none in `value`
         if value == {} and any(typing.get_origin(arm) is dict for arm in plain):
             return {}

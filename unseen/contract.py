@@ -224,7 +224,8 @@ class Pretrained(Protocol):
     """A node of a recipe that was trained before, such as a teacher: what it has seen, the run has seen too."""
 
     def lineage(self) -> dict[str, Any]:
-        """Its folder ("run"), and what that was trained on ("lineage": with "pretrained_on", or "unknown")."""
+        """Its folder ("run"), the "digest" of its weights, and what it was trained on ("lineage": with "pretrained_on",
+        or "unknown")."""
         ...
 
 

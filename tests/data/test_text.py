@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from unseen.data.ingest.text import ingest_text, template
+from unseen.data.inspect import inspect_store
 from unseen.data.passages import Passages, parts, window
 from unseen.data.splits import split_store
 from unseen.data.store import Store
@@ -62,6 +63,23 @@ def test_templates_and_links_stay_together(store):
     assert split_store(store, "m", by=["month"], fractions={"train": 0.5, "test": 0.5}).unknown == {"month": 0}
 
 
+def test_a_split_says_what_it_tears_apart_and_which_share_it_misses(store):
+    store, _ = store
+    torn = split_store(store, "torn", assignment={"train": ["reports/r1"], "test": ["*"]})
+    assert any("1 groups of logs that share a template lie in several roles" in line for line in torn.warnings)
+    kept = split_store(store, "kept", by=["log_id", "template", "month"], fractions={"train": 0.5, "test": 0.5})
+    assert kept.warnings == []
+    few = split_store(store, "few", by=["template"], fractions={"train": 0.1, "probe": 0.1, "test": 0.8})
+    assert any("of the frames, not 10%" in line for line in few.warnings)
+
+
+def test_passages_of_many_lengths_fill_no_page(tmp_path):
+    rows = [("a", "x", f"alpha {'i' * n} here", "") for n in range(1, 30)]
+    ingest_text(table(tmp_path / "t.csv", rows), tmp_path / "store", text="text", group=["report"])
+    (log,) = inspect_store(Store.open(tmp_path / "store"))["logs"]
+    assert len(log["shapes"]) == 7 and log["shapes"]["23 others"] == 23
+
+
 def test_the_same_again_is_left_alone_and_another_is_refused(store, tmp_path):
     again = {"text": "text", "group": ["report"], "link": ["month"], "label": "kind"}
     found = ingest_text(tmp_path / "reports.csv", tmp_path / "store", **again)
@@ -90,6 +108,37 @@ def test_what_is_wrong_is_said(tmp_path, wrong, match):
     with pytest.raises(UnseenError, match=match):
         ingest_text(table(tmp_path / "reports.csv"), tmp_path / "store", **wrong)
     assert not (tmp_path / "store").exists()
+
+
+def test_groups_of_several_columns_never_become_one_log(tmp_path):
+    rows = [
+        ("a_b", "c", "the first report of all", ""),
+        ("a", "b_c", "the second report of all", ""),
+        ("a%5Fb", "c", "the third report of all", ""),
+    ]
+    found = ingest_text(table(tmp_path / "r.csv", rows), tmp_path / "store", text="text", group=["report", "month"])
+    assert found.written == ["r/a%255Fb_c", "r/a%5Fb_c", "r/a_b%5Fc"]
+
+
+def test_two_files_never_become_one_log(tmp_path):
+    (tmp_path / "in").mkdir()
+    table(tmp_path / "in" / "r.csv")
+    (tmp_path / "in" / "r.txt").write_text("Cleared to land.\n")
+    with pytest.raises(UnseenError, match=r"'r' would hold passages of r\.csv and of r\.txt"):
+        ingest_text(tmp_path / "in", tmp_path / "store", text="text")
+
+
+@pytest.mark.parametrize(("name", "content"), [("r.csv", "text\nZürich\n"), ("r.txt", "Zürich\n"), ("r.jsonl", '"ü"')])
+def test_another_encoding_is_refused_with_the_way_out(tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="latin-1")
+    with pytest.raises(UnseenError, match=f"text is UTF-8; convert it, say with: iconv -f LATIN1 -t UTF-8 {name}"):
+        ingest_text(tmp_path / name, tmp_path / "store", text="text")
+
+
+def test_a_source_of_other_files_is_told_what_is_read(tmp_path):
+    (tmp_path / "r.docx").write_bytes(b"PK")
+    with pytest.raises(UnseenError, match=r"\.csv, \.jsonl, \.parquet and \.txt"):
+        ingest_text(tmp_path / "r.docx", tmp_path / "store", text="text")
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe"])

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from unseen.report.claim import FLOORS, TWIN, claim, is_floor, scaled
+from unseen.report.claim import PIXELS, RANDOM, TWIN, claim, is_floor, scaled
 
 AHEAD = {"difference": 0.1, "low": 0.05, "high": 0.15}
 TIE = {"difference": 0.01, "low": -0.02, "high": 0.04}
@@ -15,7 +15,7 @@ ABSENT = None
 
 def evaluation(n_logs: int = 8, registered: bool = True, **against) -> dict:
     """An evaluation whose pretrained row stands so against random, raw, hand and twin."""
-    names = dict(zip(("random", "raw", "hand", "twin"), (*FLOORS, TWIN), strict=True))
+    names = dict(zip(("random", "raw", "hand", "twin"), (RANDOM, *PIXELS, TWIN), strict=True))
     found = {names[key]: value for key, value in against.items() if value is not None}
     row = {
         "features": "pretrained",
@@ -47,6 +47,17 @@ def test_every_branch(case):
     found = claim(evaluation(**against))
     assert found.verdict == verdict
     assert words in found.sentence
+
+
+def test_the_floor_of_text_is_in_the_claim():
+    def told(random, tf_idf):
+        found = evaluation(random=random)
+        found["probes"][0]["rows"][0]["against"]["tf-idf"] = tf_idf
+        return claim(found)
+
+    assert "worse than tf-idf" in told(AHEAD, BEHIND).sentence and told(AHEAD, BEHIND).verdict == "worse"
+    assert "not shown to beat tf-idf" in told(AHEAD, TIE).sentence
+    assert told(AHEAD, AHEAD).verdict == "open" and "raw pixels" not in told(AHEAD, AHEAD).sentence
 
 
 def test_masking_is_credited_in_exactly_one_of_all_combinations():

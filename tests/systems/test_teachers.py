@@ -10,7 +10,7 @@ from unseen.data.views import Frames
 from unseen.errors import UnseenError
 from unseen.masks import Block, Nothing
 from unseen.models import InPlace, LinearStem, MaskedAutoencoder, Quantiser, SelfAttention, VectorQuantised, ViT
-from unseen.recipes.judge import lineage_of, unknown_origins
+from unseen.recipes.lineage import lineage_of, unknown_origins
 from unseen.systems.codes import Codes, Commitment
 from unseen.systems.encode import load_encoder, save_encoder
 from unseen.systems.objective import Objective, Term, predict, sample_keys
@@ -136,14 +136,16 @@ def test_words_are_the_tokenizers_ids_and_its_logs_count_as_seen(tmp_path):
 
 def test_a_run_tells_its_teachers(tmp_path):
     from unseen.files import write_whole
+    from unseen.recipes.lineage import teachers
     from unseen.recipes.objectives import beit
-    from unseen.recipes.run import teachers
 
     tokenizer(tmp_path / "tokens", logs=("seen_by_the_tokenizer",))
     recipe = beit()
     term = Term(target=Codes(tokenizer=str(tmp_path / "tokens")))
     found = teachers(dataclasses.replace(recipe, targets={"codes": term}))
-    assert found == [{"run": str(tmp_path / "tokens"), "lineage": {"pretrained_on": ["seen_by_the_tokenizer"]}}]
+    (told,) = found
+    assert told["run"] == str(tmp_path / "tokens") and len(told["digest"]) == 32
+    assert told["lineage"] == {"pretrained_on": ["seen_by_the_tokenizer"]}
     import json
 
     lineage = {"pretrained_on": ["own"], "init": None, "teachers": found}
@@ -153,7 +155,7 @@ def test_a_run_tells_its_teachers(tmp_path):
 
 
 def test_a_recipe_whose_view_brings_a_file_has_no_teacher():
-    from unseen.recipes.run import teachers
+    from unseen.recipes.lineage import teachers
     from unseen.recipes.text import bert
 
     assert teachers(bert()) == [], "the file of a view is asked with its store, by its own name"

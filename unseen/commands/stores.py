@@ -78,8 +78,8 @@ def ingest(
 
     Args:
         format: how the source is laid out; `folder`: each folder, zip and video below `src` is a log; `text`: tables
-            (csv, jsonl, parquet) with a column of passages, and plain files. Of `text`: columns, strict and the last
-            five options.
+            (csv, jsonl, parquet) with a column of passages, and plain files. Of `text`: columns, strict, text, group,
+            link, label and redacted.
         src: the source.
         store: the store to create or to add to.
         pattern: regular expression over paths with (?P<log_id>...), (?P<sensor>...) for one camera of several, and
@@ -120,7 +120,7 @@ def ingest(
         say(warning)
     skipped = sum(done.skipped_by_reason.values())
     say(f"{len(done.written)} logs, {done.frames} frames, {done.labels} labels; {len(done.present)} logs were there; "
-         f"{skipped} files skipped {done.skipped_by_reason or ''}")  # fmt: skip
+         f"{skipped} skipped {done.skipped_by_reason or ''}")  # fmt: skip
     return asdict(done)
 
 
@@ -168,7 +168,8 @@ def split(
     Args:
         store: the store to split.
         name: the split's name; it is kept in the store.
-        by: link keys (log_id, route, date, rig, ...): logs that share a value of any of them stay together.
+        by: link keys (log_id, route, date, rig, ...; of text template and what --link named): logs that share a value
+            of any of them stay together.
         train: logs, or patterns of log names, for pretraining. Where none of the three is named, groups are drawn.
         probe: logs whose labels may train probes.
         test: logs that no choice may see.
@@ -205,7 +206,7 @@ def tokenize(
         split: name of a split of the store; without one all logs are used, and nothing is held out.
         out: the file; by default tokenizer.json in the store, where recipes look for it.
         kind: wordpiece as BERT has it, or byte-level bpe.
-        vocabulary: tokens at most.
+        vocabulary: tokens at most; `pretrain` says how to fit a recipe to fewer.
         case: lower gives STALLED and stalled one token; keep keeps them apart.
     """
     store = Path(store)

@@ -10,6 +10,8 @@ from unseen.data.schema import CAMERA_LIKE, LOG_TABLES, columns
 from unseen.data.store import Store
 from unseen.errors import UnseenError
 
+SHAPES = 6  # of a log that are told
+
 
 def inspect_store(store: Store, *, verify: bool = False, thumbnails: int = 4, thumbnail_px: int = 96) -> dict[str, Any]:
     """A summary as plain values; `verify` also reads and checks every byte.
@@ -82,7 +84,7 @@ def _logs(tables: dict[str, Any], manifests: dict[str, Any]) -> list[dict[str, A
                 "sensors": sensors.get(log, []),
                 "calibrations": calibrations[log] or None,
                 "poses": poses[log] or None,
-                "shapes": dict(sizes.get(log, {})),
+                "shapes": _most(sizes.get(log, Counter())),
                 "labels": {kind: count for (of, kind), count in labels.items() if of == log},
                 "seconds": (row["t_end_ns"] - row["t_start_ns"]) / 1e9 if row["t_end_ns"] is not None else None,
                 "bytes": sum(file["bytes"] for file in manifests[log]["files"].values()),
@@ -90,6 +92,13 @@ def _logs(tables: dict[str, Any], manifests: dict[str, Any]) -> list[dict[str, A
             }
         )
     return rows
+
+
+def _most(shapes: Counter[str]) -> dict[str, int]:
+    """The commonest shapes; passages of text have as many as there are lengths."""
+    rest = len(shapes) - SHAPES
+    most = dict(shapes.most_common(SHAPES))
+    return most if rest <= 0 else most | {f"{rest} others": shapes.total() - sum(most.values())}
 
 
 def _total(manifests: dict[str, Any]) -> dict[str, int]:

@@ -38,6 +38,7 @@ class Passages:
     sensors: tuple[str, ...] = ()  # names of text sensors; () = every one
     start: str = "[CLS]"
     separator: str = "[SEP]"
+    digest: str = ""  # of the tokenizer's file: any other is refused; where a run keeps its own, it is known
 
     def __post_init__(self) -> None:
         if self.length < FEWEST:
@@ -71,12 +72,26 @@ class Passages:
 
     def carry(self, folder: Path, store: Store) -> "Passages":
         """Put the tokenizer, as it is for this store, into a folder; the view as it is to be read from there."""
+        from unseen.data.tokenizer import lineage_path, load_tokenizer, read_lineage
+
+        path, beside = Path(self.found(store.path).tokenizer), folder / "tokenizer.json"
+        digest = load_tokenizer(path).digest
+        write_whole(beside, path.read_bytes())
+        if read_lineage(path, digest) is not None:  # who takes it from here learns of which logs it was made
+            write_whole(lineage_path(beside), lineage_path(path).read_bytes())
+        return replace(self, tokenizer="tokenizer.json", digest=digest)
+
+    def publish(self, folder: Path) -> None:
+        """Write the tokenizer for transformers' AutoTokenizer: with separators, cut at the end of a row."""
         from unseen.data.tokenizer import load_tokenizer
 
-        path = Path(self.found(store.path).tokenizer)
-        load_tokenizer(path)
-        write_whole(folder / "tokenizer.json", path.read_bytes())
-        return replace(self, tokenizer="tokenizer.json")
+        load_tokenizer(Path(self.tokenizer)).publish(folder, self.start, self.separator, self.length)
+
+    def sizes(self, store: Store) -> dict[str, int]:
+        """How many tokens there are."""
+        from unseen.data.tokenizer import load_tokenizer
+
+        return {"vocabulary": load_tokenizer(Path(self.found(store.path).tokenizer)).size}
 
     def origins(self, store: Store) -> list[dict[str, Any]]:
         """Of which logs the tokenizer was made."""
@@ -96,7 +111,17 @@ class Reader:
     def __init__(self, view: Passages):
         from unseen.data.tokenizer import load_tokenizer
 
+        if view.digest and not Path(view.tokenizer).is_file():
+            raise UnseenError(
+                f"{view.tokenizer} is not there", "an encoder of text is kept with its tokenizer", "put that file back"
+            )
         self.view, self.tokenizer = view, load_tokenizer(Path(view.tokenizer))
+        if view.digest not in ("", self.tokenizer.digest):
+            raise UnseenError(
+                f"{view.tokenizer} is not the tokenizer that this encoder was trained with",
+                f"its digest is {self.tokenizer.digest}, the encoder's {view.digest}",
+                "put that file back",
+            )
         self.start, self.separator = self.tokenizer.id_of(view.start), self.tokenizer.id_of(view.separator)
 
     def tokens(self, text: str) -> Int64[np.ndarray, "2 n"]:
@@ -139,7 +164,7 @@ class PassageSource:
         self.sample_id = np.array([sample_id(f, s) for f, s in zip(frame, sensor, strict=True)])
         self._index = {int(one): index for index, one in enumerate(self.sample_id)}
         self._first = np.searchsorted(self.log_of, np.arange(len(self.log_ids) + 1))
-        settings = {name: value for name, value in asdict(view).items() if name != "tokenizer"}
+        settings = {name: value for name, value in asdict(view).items() if name not in ("tokenizer", "digest")}
         self.digest = identity(VERSION, store.digest(log_ids), self.reader.tokenizer.digest, sorted(settings.items()))
         sizes = np.bincount(self.log_of)
         sizes = sizes[sizes > 0]

@@ -77,6 +77,14 @@ class WithFile(View, Protocol):
         """Copy the file into a folder; the view as it is to be `found` there."""
         ...
 
+    def publish(self, folder: Path) -> None:
+        """Write the file into a folder as other libraries read it, so that they give the encoder what it knows."""
+        ...
+
+    def sizes(self, store: Store) -> dict[str, int]:
+        """What the file decides of a recipe, by the name of its fields: {"vocabulary": tokens}."""
+        ...
+
     def origins(self, store: Store) -> list[dict[str, Any]]:
         """Of each file its name ("file") and "lineage": the logs it was fitted to ("pretrained_on"), or "unknown"."""
         ...

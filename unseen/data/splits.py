@@ -22,6 +22,7 @@ from unseen.errors import UnseenError
 from unseen.files import write_whole
 from unseen.randomness import keys, name_hash, uniform
 
+FAR = 0.5  # of a share that was asked for: further from it, it is said
 ROLES = ("train", "probe", "val", "test", "excluded")  # pretraining; labelled, for probes; choices; the last look; none
 
 
@@ -89,10 +90,10 @@ def split_store(
         name=name,
         by=list(by),
         seed=seed,
-        assignment={log: entry["role"] for entry in components for log in entry["logs"]},
+        assignment=roles_of(components),
         components=components,
         unknown=unknown,
-        warnings=_warnings(store, unknown, len(logs)),
+        warnings=_warnings(store, unknown, len(logs)) + _astray(store, by, roles_of(components), fractions),
         store_digest=store.digest(),
     )
     return _write(store, split)
@@ -284,6 +285,36 @@ def _warnings(store: Store, unknown: dict[str, int], total: int) -> list[str]:
         warnings.append(
             f"groups inside {', '.join(blind[:3])} are unknown: what belongs together cannot be kept together"
         )
+    return warnings
+
+
+def roles_of(components: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The role of each log."""
+    return {log: entry["role"] for entry in components for log in entry["logs"]}
+
+
+def _astray(
+    store: Store, by: Sequence[str], roles: Mapping[str, str], fractions: Mapping[str, float] | None
+) -> list[str]:
+    """What a reader would not expect: ties that were found at ingest and cross roles, and shares far from those asked.
+
+    An attribute that ties logs has the name of one of them as its value.
+    """
+    parts: dict[tuple[str, str], set[str]] = {}
+    for row in store.table("log").to_pylist():
+        for key, value in dict(row["attributes"] or ()).items():
+            if key not in by and value in roles:
+                parts.setdefault((key, value), set()).add(roles[row["log_id"]])
+    crossing = Counter(key for (key, _), found in parts.items() if len(found - {"excluded"}) > 1)
+    warnings = [
+        f"{count} groups of logs that share a {key} lie in several roles: add {key} to --by to keep them together"
+        for key, count in sorted(crossing.items())
+    ]
+    frames = _frame_counts(store)
+    for role, share in (fractions or {}).items():
+        got = sum(frames[log] for log, of in roles.items() if of == role) / max(1, sum(frames.values()))
+        if abs(got - share) > FAR * share:
+            warnings.append(f"{role} has {got:.1%} of the frames, not {share:.0%}: whole groups do not divide finer")
     return warnings
 
 

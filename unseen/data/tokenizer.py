@@ -91,6 +91,27 @@ class Tokenizer:
             raise UnseenError(f"{self.path} has no token {token!r}", "rows of text are closed by separators")
         return found
 
+    def publish(self, folder: Path, start: str, separator: str, length: int) -> None:
+        """Write tokenizer.json and tokenizer_config.json, by which transformers makes the rows that a view makes."""
+        from tokenizers import Tokenizer as Read
+        from tokenizers.processors import TemplateProcessing
+
+        made = Read.from_str(self._made.to_str())
+        ends = [(token, self.id_of(token)) for token in (start, separator)]
+        made.post_processor = TemplateProcessing(single=f"{start} $A {separator}", special_tokens=ends)
+        known = {"unk_token": UNKNOWN, "pad_token": PADDING, "mask_token": HIDDEN}
+        told = {name: token for name, token in known.items() if made.token_to_id(token) is not None}
+        card = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": length,
+            "cls_token": start,
+            "sep_token": separator,
+            "model_input_names": ["input_ids", "attention_mask"],
+            **told,
+        }
+        write_whole(folder / "tokenizer.json", made.to_str(pretty=True))
+        write_whole(folder / "tokenizer_config.json", json.dumps(card, indent=1) + "\n")
+
 
 def load_tokenizer(path: Path) -> Tokenizer:
     """Read a tokenizer's file; UnseenError where there is none. The same content is read once."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from unseen.evaluate.features import FeatureMaker
 from unseen.evaluate.floors import floors_of
 from unseen.files import write_whole
 from unseen.models.vit import VisionTransformer
+from unseen.recipes.lineage import lineage_of, unknown_origins
 from unseen.recipes.load import read_recipe
 from unseen.recipes.recipe import Recipe
 from unseen.recipes.run import build, open_source, open_store, read_manifest, spread
@@ -123,34 +124,6 @@ def training_store(manifest: dict[str, Any], judged: Store) -> Store:
     except UnseenError as error:
         rule = "the row `random init` is fitted to frames of the training, as the run was"
         raise UnseenError(error.what, rule, "put the training store back, or link it there") from error
-
-
-def lineage_of(run: Path) -> set[str]:
-    """Every log that a run, a run that it started from, or a teacher of either was trained on."""
-    return {log for one in _ancestry(_read(run / "lineage.json")) for log in one["pretrained_on"]}
-
-
-def unknown_origins(run: Path) -> set[str]:
-    """Names of initial weights and teachers, at any remove, that do not tell what they were trained on."""
-    parents = [parent for one in _ancestry(_read(run / "lineage.json")) for parent in _parents(one)]
-    return {Path(parent.get("file") or parent["run"]).name for parent in parents if not _known(parent["lineage"])}
-
-
-def _ancestry(lineage: Any) -> Iterator[dict[str, Any]]:
-    """A lineage, and those of all that it comes from, as far as they are known."""
-    if _known(lineage):
-        yield lineage
-        for parent in _parents(lineage):
-            yield from _ancestry(parent["lineage"])
-
-
-def _parents(lineage: dict[str, Any]) -> list[dict[str, Any]]:
-    begun_with = [lineage["init"]] if lineage.get("init") else []
-    return begun_with + lineage.get("teachers", [])
-
-
-def _known(lineage: Any) -> bool:
-    return isinstance(lineage, dict) and "pretrained_on" in lineage
 
 
 def random_twin(recipe: Recipe, source: LogSource, view: View) -> FrozenEncoder:

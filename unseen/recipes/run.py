@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from unseen.codec import to_json
-from unseen.contract import Calibrated, Clip, MaskedModel, Pretrained, Shapes
+from unseen.codec import fields_called, to_json
+from unseen.contract import Calibrated, Clip, MaskedModel, Shapes
 from unseen.data.source import LogSource, WithFile
 from unseen.data.splits import load_split
 from unseen.data.store import Store
@@ -23,6 +23,7 @@ from unseen.errors import UnseenError
 from unseen.evaluate.probes import spec_hash
 from unseen.files import write_whole
 from unseen.models.initialise import initialise
+from unseen.recipes.lineage import lineage_of, origin, teachers
 from unseen.recipes.load import load_recipe, read_recipe, write_recipe
 from unseen.recipes.recipe import Recipe
 from unseen.systems.encode import save_encoder
@@ -62,6 +63,8 @@ def start(
         out.mkdir(parents=True, exist_ok=True)
         record(out, recipe, store, logs, splits, source, begun_with)
         write_recipe(recipe, out / "recipe.json")  # last: a folder with a recipe is a run that can be resumed
+        warn_of_held_out(out, splits)
+        warn_of_sizes(recipe, store)
     return train(out, recipe, store, source, model)
 
 
@@ -71,10 +74,44 @@ def go_on(run: Path, *, data: Path | None, trust: tuple[str, ...] = ()) -> dict[
     manifest = read_manifest(run)
     store = open_store(manifest, data, f"unseen resume {run}")
     source = open_source(recipe, store, manifest["logs"])
+    check_unchanged(run, recipe, source, manifest)
     model = build(recipe, source)
     if checkpoint.last(run) is None:
         begin_again(run, model)
     return train(run, recipe, store, source, model)
+
+
+def warn_of_held_out(run: Path, split: dict[str, Any] | None) -> None:
+    """Say at once what evaluation will refuse: test logs that the tokenizer, a teacher or the first weights saw."""
+    if split is None:
+        return
+    if seen := sorted(log for log in lineage_of(run) if split["assignment"].get(log) == "test"):
+        print(
+            f"{len(seen)} test logs of the split {split['name']!r} were seen by what this run is made of (a tokenizer, "
+            f"a teacher, its first weights), such as {seen[0]}: probes on them will be refused",
+            file=sys.stderr,
+        )
+
+
+def warn_of_sizes(recipe: Recipe, store: Store) -> None:
+    """Say where a recipe is larger than the file of its view: random tokens are then drawn that no text holds."""
+    for name, size in recipe.view.sizes(store).items() if isinstance(recipe.view, WithFile) else ():
+        if larger := [f"{path}={size}" for path, value in fields_called(name, recipe) if value > size]:
+            print(f"the {name} is {size}, the recipe's is larger; to fit it: --set {' '.join(larger)}", file=sys.stderr)
+
+
+def check_unchanged(run: Path, recipe: Recipe, source: LogSource, manifest: dict[str, Any]) -> None:
+    """UnseenError where the samples of a run, or a network that makes its targets, are not those of its record."""
+    recorded = json.loads((run / "lineage.json").read_text())["teachers"]
+    changed = [made["run"] for made in teachers(recipe) if made not in recorded]
+    if source.digest != manifest["source_digest"]:
+        changed.append(f"{manifest['store']} (its logs, or the tokenizer that reads them)")
+    if changed:
+        raise UnseenError(
+            f"{', '.join(changed)}: no longer what {run} was begun with",
+            "a run goes on only with what it began with",
+            "restore it, or begin a new run with `unseen pretrain`",
+        )
 
 
 def begin_again(run: Path, model: MaskedModel) -> None:
@@ -239,33 +276,6 @@ def environment() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
-
-
-def origin(init: Path | None) -> dict[str, Any] | None:
-    """Where initial weights came from; their own training logs are unknown unless a run of ours tells them.
-
-    An encoder.safetensors that was named itself, or copied elsewhere with its encoder.json, is still of that run.
-    """
-    if init is None:
-        return None
-    init = init.absolute()
-    home = init if init.is_dir() else init.parent
-    if init.is_dir() and (home / "lineage.json").is_file():
-        return {"run": str(init), "lineage": json.loads((home / "lineage.json").read_text())}
-    if (init.is_dir() or init.name == "encoder.safetensors") and (home / "encoder.json").is_file():
-        lineage = json.loads((home / "encoder.json").read_text())["lineage"]
-        return {"run": str(init), "lineage": lineage or "unknown"}
-    digest = hashlib.blake2b(init.read_bytes(), digest_size=16).hexdigest() if init.is_file() else None
-    return {"file": str(init), "digest": digest, "lineage": "unknown"}
-
-
-def teachers(node: Any) -> list[dict[str, Any]]:
-    """Where every network that a recipe names comes from."""
-    own = [node.lineage()] if isinstance(node, Pretrained) else []
-    if is_dataclass(node) and not isinstance(node, type):
-        return own + [found for field in fields(node) for found in teachers(getattr(node, field.name))]
-    parts = node.values() if isinstance(node, dict) else node if isinstance(node, tuple | list) else ()
-    return own + [found for part in parts for found in teachers(part)]
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ inside fewer than 5 recordings is printed but is no interval over logs. From the
 1. random init was not evaluated: nothing is claimed;
 2. some floor is ahead: the encoder is worse than that floor;
 3. random init is not beaten: no gain from pretraining is shown;
-4. raw pixels or hand-made features were not evaluated, or are not beaten: no gain is credited to masked modelling;
+4. a floor of the content (raw pixels and hand-made features; of text tf-idf) was not evaluated, or is not beaten: no
+   gain is credited to masked modelling;
 5. the nearly-unmasked twin was not evaluated: the cause of the gain is open;
 6. the twin is not beaten: the gain is not credited to masked modelling;
 7. everything is beaten, but somewhere only leaning: a description of these logs, not evidence;
@@ -20,7 +21,8 @@ from typing import Any, Literal
 
 from unseen.report.svg import Number, number
 
-FLOORS = ("random init", "raw pixels", "hand-made")
+RANDOM = "random init"
+PIXELS, TEXT = ("raw pixels", "hand-made"), ("tf-idf",)  # floors of the content
 TWIN = "nearly-unmasked twin"
 FEWEST_LOGS = 5  # for an interval over logs
 PERCENT = {
@@ -66,10 +68,19 @@ def claim(evaluation: dict[str, Any] | None) -> Claim:
     if row is None:
         sentence = f"Nothing is claimed: the probe {probe.get('name')} has no result for the pretrained encoder."
         return Claim(verdict="none", sentence=sentence)
-    comparisons = tuple(compare(row, floor, probe) for floor in (*FLOORS, TWIN))
-    verdict, conclusion = _conclude({one.floor: one.standing for one in comparisons}, probe)
+    floors = floors_of(probe)
+    comparisons = tuple(compare(row, floor, probe) for floor in (*floors, TWIN))
+    verdict, conclusion = _conclude({one.floor: one.standing for one in comparisons}, floors, probe)
     words = _numbers(probe, row, comparisons)
     return Claim(verdict=verdict, sentence=f"{conclusion} {words}", comparisons=comparisons)
+
+
+def floors_of(probe: dict[str, Any]) -> tuple[str, ...]:
+    """What this probe's encoder must beat: those of text where one of them is a row, else those of pixels."""
+    names = [
+        str(name) for row in probe.get("rows", []) for name in (row.get("features", ""), *(row.get("against") or ()))
+    ]
+    return (RANDOM, *(TEXT if any(is_floor(name, floor) for name in names for floor in TEXT) else PIXELS))
 
 
 def headline_probe(evaluation: dict[str, Any]) -> dict[str, Any]:
@@ -139,16 +150,16 @@ def metric_name(metric: str) -> str:
     return PERCENT.get(metric, metric.replace("_", " "))
 
 
-def _conclude(standing: dict[str, Standing], probe: dict[str, Any]) -> tuple[Any, str]:
-    behind = [floor for floor in FLOORS if standing[floor] == "behind"]
-    weak = [floor for floor in FLOORS[1:] if standing[floor] == "not shown"]
-    absent = [floor for floor in FLOORS[1:] if standing[floor] == "not evaluated"]
+def _conclude(standing: dict[str, Standing], floors: tuple[str, ...], probe: dict[str, Any]) -> tuple[Any, str]:
+    behind = [floor for floor in floors if standing[floor] == "behind"]
+    weak = [floor for floor in floors[1:] if standing[floor] == "not shown"]
+    absent = [floor for floor in floors[1:] if standing[floor] == "not evaluated"]
     beaten = ("shown", "leaning")
-    if standing["random init"] == "not evaluated":
+    if standing[RANDOM] == "not evaluated":
         return "none", "Nothing is claimed: random init was not evaluated on this probe."
     if behind:
         return "worse", f"The pretrained encoder is worse than {_list(behind)} here."
-    if standing["random init"] not in beaten:
+    if standing[RANDOM] not in beaten:
         return "none", "No gain from pretraining is shown: random init is not beaten."
     if weak:
         return "none", f"No gain is credited to masked modelling: it is not shown to beat {_list(weak)}."
@@ -158,9 +169,9 @@ def _conclude(standing: dict[str, Standing], probe: dict[str, Any]) -> tuple[Any
             f"Ahead of random init, but no gain is credited to masked modelling: {_list(absent)} not evaluated.",
         )
     if standing[TWIN] == "not evaluated":
-        return "open", "Ahead of all three floors; the cause is open, because no nearly-unmasked twin was evaluated."
+        return "open", "Ahead of every floor; the cause is open, because no nearly-unmasked twin was evaluated."
     if standing[TWIN] not in beaten:
-        return "none", "Ahead of all three floors, but not by masked modelling: the nearly-unmasked twin is not beaten."
+        return "none", "Ahead of every floor, but not by masked modelling: the nearly-unmasked twin is not beaten."
     if "leaning" in standing.values():
         n = probe.get("n_logs")
         return (

@@ -5,10 +5,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unseen.report.claim import FLOORS, PERCENT, TWIN, headline_row, is_floor, metric_name, over_logs, scaled
+from unseen.report.claim import PERCENT, TWIN, floors_of, headline_row, is_floor, metric_name, over_logs, scaled
 from unseen.report.svg import PALETTE, Number, Series, dot_strip, line_chart, number
 
 NOT_EVALUATED = "not evaluated"
+NAMED_LOGS = 12  # of a list, as in the table of roles
 
 
 def probe_view(probe: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def probe_view(probe: dict[str, Any]) -> dict[str, Any]:
 def missing_floors(probe: dict[str, Any]) -> list[str]:
     """The rows that a sceptic asks for and that this probe does not have."""
     present = [str(row.get("features", "")) for row in probe.get("rows", [])]
-    return [floor for floor in (*FLOORS, TWIN) if not any(is_floor(name, floor) for name in present)]
+    return [floor for floor in (*floors_of(probe), TWIN) if not any(is_floor(name, floor) for name in present)]
 
 
 def _facts(probe: dict[str, Any]) -> list[tuple[str, str]]:
@@ -38,7 +39,7 @@ def _facts(probe: dict[str, Any]) -> list[tuple[str, str]]:
         ("protocol", protocols.get(probe.get("protocol", ""), str(probe.get("protocol", "not stated")))),
         ("labels", str(probe.get("labels", "not stated"))),
         ("primary metric", metric_name(str(probe.get("primary", "not stated")))),
-        ("held-out logs", f"{probe.get('n_logs', len(logs))}: {', '.join(map(str, logs)) or 'names not recorded'}"),
+        ("held-out logs", f"{probe.get('n_logs', len(logs))}: {_some(logs) or 'names not recorded'}"),
         ("split digest", str(probe.get("split_digest") or "not recorded")),
         ("spec hash", str(probe.get("spec_hash") or "not recorded")),
         ("looks at these logs", "not counted" if looks is None else str(looks)),
@@ -51,7 +52,13 @@ def _seen(logs: list[Any] | None, unknown: Sequence[Any]) -> str:
     if logs is None:
         return "not recorded"
     rest = [f"unknown of {name}, whose lineage is not known" for name in unknown]
-    return "; ".join([*([", ".join(map(str, logs))] if logs else []), *rest]) or "none"
+    return "; ".join([*([_some(logs)] if logs else []), *rest]) or "none"
+
+
+def _some(logs: Sequence[Any]) -> str:
+    """Names of logs, of many the first; all stand in evaluation.json."""
+    more = f" and {len(logs) - NAMED_LOGS} more" if len(logs) > NAMED_LOGS else ""
+    return ", ".join(map(str, logs[:NAMED_LOGS])) + more
 
 
 def diagnostics_view(evaluation: dict[str, Any]) -> list[list[str]]:

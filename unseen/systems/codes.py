@@ -13,7 +13,7 @@ from unseen.errors import UnseenError
 from unseen.models.quantiser import QuantiserEncoder
 from unseen.systems.encode import read_encoder
 from unseen.systems.objective import Objective
-from unseen.systems.teachers import matching_encoder
+from unseen.systems.teachers import matching_encoder, origin_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Codes:
 
     def lineage(self) -> dict[str, Any]:
         """Where the tokenizer comes from."""
-        return {"run": self.tokenizer, "lineage": read_encoder(self.tokenizer)[0]["lineage"]}
+        return origin_of(self.tokenizer)
 
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Int64[Tensor, "B N"]:
         """Zeros: the ids come with the network."""

@@ -1,6 +1,7 @@
 """The encoder in the hands of a user: raw pixels in, features out; nothing is masked and nothing is random."""
 
 import copy
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,8 +133,9 @@ def save_encoder(
         "lineage": lineage or {},
     }
     state = {name: value.detach().cpu().contiguous() for name, value in trained.encoder.state_dict().items()}
-    write_whole(folder / "encoder.safetensors", save(state, metadata={"format": FORMAT}))
-    write_whole(folder / "encoder.json", json.dumps(card, indent=1))
+    weights = save(state, metadata={"format": FORMAT})
+    write_whole(folder / "encoder.safetensors", weights)
+    write_whole(folder / "encoder.json", json.dumps(card | {"digest": digest_of(weights)}, indent=1))
 
 
 def load_encoder(
@@ -156,7 +158,10 @@ def load_encoder(
 
 
 def read_encoder(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The two files of an encoder, unbuilt. UnseenError where one is missing, damaged or of another version."""
+    """The two files of an encoder, unbuilt; the weights are held against the digest that encoder.json tells.
+
+    UnseenError where one is missing, damaged or of another version.
+    """
     folder = Path(path)
     if not (folder / "encoder.json").is_file() or not (folder / "encoder.safetensors").is_file():
         raise UnseenError(
@@ -170,7 +175,19 @@ def read_encoder(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise UnseenError(f"{folder}/encoder.json is damaged: {error}", "it is JSON in UTF-8") from error
     if card.get("format") != FORMAT or card.get("version") != VERSION:
         raise UnseenError(f"{folder}/encoder.json is not {FORMAT} version {VERSION}", "other versions are not read")
-    return card, read_state(folder / "encoder.safetensors")
+    found = digest_of((folder / "encoder.safetensors").read_bytes())
+    if found != card.get("digest", found):
+        raise UnseenError(
+            f"{folder}/encoder.safetensors is damaged, or of another encoder",
+            f"its digest is {found}, encoder.json tells {card['digest']}",
+            "copy both files again from where they were made",
+        )
+    return card | {"digest": found}, read_state(folder / "encoder.safetensors")
+
+
+def digest_of(content: bytes) -> str:
+    """blake2b-128, by which a file of weights is known again."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def shapes_of(card: dict[str, Any]) -> Shapes:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unseen.codec import to_json
+from unseen.data.source import WithFile
 from unseen.data.views import Frames
 from unseen.errors import UnseenError
 from unseen.models.bert import BertEncoder
@@ -37,6 +38,7 @@ PEERS: dict[type, Callable[[Any], tuple[dict[str, Tensor], dict[str, Any]]]] = {
 }
 TIMM_NAMES = {192: "vit_tiny", 384: "vit_small", 768: "vit_base", 1024: "vit_large"}
 TIMM_EPS = 1e-6  # timm's ViT has no setting for it in its model arguments
+ELSEWHERE = "load it with unseen.load_encoder; of text and clips, transformers knows the encoders Bert and RotaryViT"
 ONNX_TOLERANCE = 1e-3  # of the largest feature, float32
 
 
@@ -98,6 +100,8 @@ def _write_transformers(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
         state, config = peer(frozen.encoder)
         _save(state, folder)
         (folder / "config.json").write_text(json.dumps(config, indent=1))
+        if isinstance(frozen.view, WithFile):
+            frozen.view.publish(folder)
         return {"model": config["architectures"][0]}
     encoder, grid, unit = _vit(frozen)
     state, config = _for_transformers(encoder, grid)
@@ -220,7 +224,7 @@ def _vit(frozen: FrozenEncoder) -> tuple[VisionTransformer, tuple[int, ...], tup
     if len(encoder.unit) == 4 and isinstance(encoder.spec.positions, Sequence1D):
         return encoder, encoder.spec.positions.grid, encoder.unit
     if not isinstance(frozen.unit, Patches):
-        raise UnseenError(f"units are {type(frozen.unit).__name__}", "a ViT elsewhere cuts patches", "export to onnx")
+        raise UnseenError(f"units are {type(frozen.unit).__name__}", "a ViT elsewhere cuts patches", ELSEWHERE)
     rows, columns, _ = encoder.unit
     return encoder, (_frame_px(frozen)[0] // rows, _frame_px(frozen)[1] // columns), encoder.unit
 
@@ -229,7 +233,7 @@ def _frame_px(frozen: FrozenEncoder) -> tuple[int, int]:
     """Height and width of the frame that the encoder was taught on."""
     if not isinstance(frozen.view, Frames):
         raise UnseenError(
-            f"the encoder reads {type(frozen.view).__name__}", "this export is for encoders of single frames"
+            f"the encoder reads {type(frozen.view).__name__}", "this export is for encoders of single frames", ELSEWHERE
         )
     return frozen.view.frame_px
 

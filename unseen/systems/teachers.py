@@ -93,7 +93,7 @@ class Frozen(_Features):
 
     def lineage(self) -> dict[str, Any]:
         """Where the teacher comes from."""
-        return {"run": self.encoder, "lineage": read_encoder(self.encoder)[0]["lineage"]}
+        return origin_of(self.encoder)
 
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Float[Tensor, "B N D"]:
         """Zeros as wide as the teacher's tokens: the features come with the network."""
@@ -134,6 +134,12 @@ class BoundTeacher:
                 value.lerp_(trained[name], 1 - momentum)
             else:
                 value.copy_(trained[name])
+
+
+def origin_of(path: str) -> dict[str, Any]:
+    """The folder of an encoder, the digest of its weights, and what it was trained on."""
+    card, _ = read_encoder(path)
+    return {"run": path, "digest": card["digest"], "lineage": card["lineage"]}
 
 
 def encoder_of(model: MaskedModel) -> nn.Module:

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from unseen.data.ingest.tables import not_utf8
 from unseen.data.schema import ALIASES, columns
 from unseen.errors import UnseenError
 
@@ -104,7 +105,11 @@ def _date(value: str, where: str) -> date:
     try:
         return date.fromisoformat(value)
     except ValueError as error:
-        raise UnseenError(f"{where}: date {value!r}", "dates are written YYYY-MM-DD, local to the site") from error
+        raise UnseenError(
+            f"{where}: date {value!r}",
+            "dates are written YYYY-MM-DD, local to the site",
+            "what is none is kept as it is under another name, such as month",
+        ) from error
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -113,8 +118,10 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
             reader = csv.DictReader(file, strict=True)
             table = [{key: value.strip() for key, value in row.items()} for row in reader]
             header = list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UnseenError(f"cannot read the sidecar {path}: {error}", "a UTF-8 CSV with a header") from error
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error) from error
+    except (OSError, csv.Error) as error:
+        raise UnseenError(f"cannot read the sidecar {path}: {error}", "a CSV with a header") from error
     except AttributeError as error:
         raise UnseenError(
             f"a row of {path} has more or fewer cells than its header", "one cell for each column"

@@ -32,13 +32,19 @@ def read_rows(path: Path, name: str, text: str | None, wanted: Collection[str]) 
         rows = TABLES[path.suffix.lower()](path)
     except UnseenError:
         raise
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error) from error
     except Exception as error:  # readers raise whatever they like on damaged files
-        raise UnseenError(f"cannot read {path}: {error}", "a table in UTF-8 with named columns") from error
+        raise UnseenError(f"cannot read {path}: {error}", "a table has named columns and whole rows") from error
     if not rows:
         raise UnseenError(f"{name} has no rows", "a table holds passages", "remove it, or export it again")
     known = {column for row in rows for column in row}
     if missing := sorted({text, *wanted} - known):
-        raise UnseenError(f"{name} has no column {missing[0]!r}", f"its columns are {', '.join(sorted(known))}")
+        raise UnseenError(
+            f"{name} has no column {missing[0]!r}",
+            f"its columns are {', '.join(sorted(known))}",
+            "name one of them; cells of a CSV are parted by commas",
+        )
     for number, row in enumerate(rows, 1):
         where = f"{name}:{number}"
         cells = {column: _cell(value, where, column) for column, value in row.items() if column in {*wanted, text}}
@@ -46,11 +52,23 @@ def read_rows(path: Path, name: str, text: str | None, wanted: Collection[str]) 
         yield Row(where, passage, {k: v for k, v in cells.items() if v})
 
 
+def not_utf8(path: Path, error: UnicodeDecodeError) -> UnseenError:
+    """The refusal of a file in another encoding: guessing one would change letters without a word."""
+    return UnseenError(
+        f"{path} is not UTF-8: it holds the byte 0x{error.object[error.start]:02x}",
+        "text is UTF-8",
+        f"convert it, say with: iconv -f LATIN1 -t UTF-8 {path.name} > utf8_{path.name} "
+        "(or -f CP1252, -f UTF-16: what it was written in)",
+    )
+
+
 def _plain(path: Path, name: str) -> Iterator[Row]:
     try:
         content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnseenError(f"cannot read {path}: {error}", "plain text is UTF-8") from error
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error) from error
+    except OSError as error:
+        raise UnseenError(f"cannot read {path}: {error}") from error
     parts = re.split(r"\n[ \t]*\n", content.strip("\n")) if re.search(r"\n[ \t]*\n", content.strip()) else None
     for number, part in enumerate(content.splitlines() if parts is None else parts, 1):
         yield Row(f"{name}:{number}", part.strip(), {}, False)

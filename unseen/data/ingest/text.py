@@ -88,7 +88,11 @@ def ingest_text(
     if strict and skips:
         raise UnseenError(f"{skips[0].file}: {skips[0].reason}", "strict: every row must be usable")
     if not logs:
-        raise UnseenError(f"no passages in {src}", f"{len(skips)} rows were skipped: {_counted(skips)}", "check --text")
+        raise UnseenError(
+            f"no passages in {src}",
+            f"skipped: {_counted(skips)}",
+            f"check --text and --group; what is read is {', '.join(TABLES)} and .txt",
+        )
     for log in logs:
         _describe(log, reading)
     _attach(logs, skips)
@@ -116,9 +120,14 @@ def template(text: str) -> str:
     return re.sub(r"\d", "#", " ".join(text.lower().split()))[:TEMPLATE_CHARACTERS]
 
 
+def file_of(where: str) -> str:
+    """The file of a row."""
+    return where.rpartition(":")[0]
+
+
 def stem_of(where: str) -> str:
     """The file of a row, without its suffix."""
-    return where.rpartition(":")[0].rpartition(".")[0]
+    return file_of(where).rpartition(".")[0]
 
 
 def _read(src: Path, reading: Reading, skips: list[Skip]) -> Iterator[Row]:
@@ -160,9 +169,23 @@ def _logs(rows: Iterable[Row], reading: Reading, skips: list[Skip]) -> list[Text
         if not all(values):
             skips.append(Skip(row.where, "no group"))
             continue
-        log_id = "/".join([stem, "_".join(values)]) if values else stem
+        log_id = f"{stem}/{joined(values)}" if values else stem
         logs.setdefault(log_id, TextLog(log_id)).rows.append(row)
+    for log_id, log in logs.items():
+        if len(files := sorted({file_of(row.where) for row in log.rows})) > 1:
+            raise UnseenError(
+                f"log {log_id!r} would hold passages of {files[0]} and of {files[1]}",
+                "a log has one source",
+                "rename one",
+            )
     return [logs[log_id] for log_id in sorted(logs)]
+
+
+def joined(values: Sequence[str]) -> str:
+    """Values as one name, that of no other values: of several, `_` in a value is not taken for the one between."""
+    if len(values) == 1:
+        return values[0]
+    return "_".join(value.replace("%", "%25").replace("_", "%5F") for value in values)
 
 
 def _value(row: Row, name: str) -> str:
