@@ -22,6 +22,14 @@ def test_kernels_agree(live):
     assert torch.allclose(plain, fused, atol=1e-6)
 
 
+@pytest.mark.parametrize("keys", [7, attention.VECTOR])
+def test_half_precision_stays_close(keys):
+    with kernel("plain"):
+        half, single = attend(*tensors(torch.bfloat16, keys)), attend(*tensors(keys=keys))
+    assert half.dtype == torch.bfloat16
+    assert torch.allclose(half.float(), single, atol=0.03)
+
+
 @pytest.mark.parametrize("name", ["plain", "fused"])
 def test_padding_is_never_read(name):
     query, key, value = tensors()

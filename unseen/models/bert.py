@@ -7,10 +7,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unseen.contract import Shapes
-from unseen.models.blocks import Attention, Mlp, check_heads
+from unseen.models.blocks import Attention, Mlp, check_heads, of_wanted
 from unseen.models.encoder import Encoder, cells, check_depth
 from unseen.models.initialise import construct
 from unseen.models.words import Words, check_tokens, check_vocabulary, look
+from unseen.packing import Packing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +61,15 @@ class BertEncoder(Encoder):
         centre: Float[Tensor, "#B V 1"],
         live: Bool[Tensor, "B V"] | None = None,
         layers: tuple[int, ...] = (-1,),
+        wanted: Packing | None = None,
     ) -> list[Tensor]:
         place = cells(centre, self.spacing)[..., 0].long()
         x = tokens + self.segment_embed[:, :1] + look(self.pos_embed[0], place, "position")
-        return self.through(self.norm_embed(x), [(live,)] * self.spec.depth, layers)
+        return self.through(self.norm_embed(x), [(live,)] * self.spec.depth, layers, wanted)
 
 
 class PostNormBlock(nn.Module):
-    """norm(x + attention(x)), then norm(x + mlp(x))."""
+    """norm(x + attention(x)), then norm(x + mlp(x)); with `wanted`, the output of those tokens only."""
 
     def __init__(self, spec: Bert):
         super().__init__()
@@ -76,6 +78,8 @@ class PostNormBlock(nn.Module):
         self.mlp = Mlp(spec.width, round(spec.width * spec.mlp_ratio))
         self.norm2 = nn.LayerNorm(spec.width, eps=spec.norm_eps)
 
-    def forward(self, x: Float[Tensor, "B N D"], live: Bool[Tensor, "B N"] | None = None) -> Float[Tensor, "B N D"]:
-        x = self.norm1(x + self.attn(x, live))
+    def forward(
+        self, x: Float[Tensor, "B N D"], live: Bool[Tensor, "B N"] | None = None, wanted: Packing | None = None
+    ) -> Float[Tensor, "B K D"]:
+        x = self.norm1(of_wanted(x, wanted) + self.attn(x, live, wanted=wanted))
         return self.norm2(x + self.mlp(x))

@@ -1,6 +1,7 @@
 """Pre-norm transformer blocks with timm's parameter names and one fused projection for queries, keys and values."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,13 +10,15 @@ from torch.utils.checkpoint import checkpoint
 
 from unseen.errors import UnseenError
 from unseen.models.attention import attend
+from unseen.packing import Packing, gather
 
 
 class Attention(nn.Module):
     """Multi-head self-attention.
 
     The bias of the keys adds the same to all scores of a query, so softmax removes it: leaving it out (BEiT, VideoMAE)
-    and any value give the same attention.
+    and any value give the same attention. With `wanted`, the output of those tokens only: all are keys, not all queries
+    are answered.
     """
 
     def __init__(self, width: int, heads: int):
@@ -29,9 +32,10 @@ class Attention(nn.Module):
         x: Float[Tensor, "B N D"],
         live: Bool[Tensor, "B N"] | None = None,
         bias: Float[Tensor, "#B H N N"] | None = None,
-    ) -> Float[Tensor, "B N D"]:
+        wanted: Packing | None = None,
+    ) -> Float[Tensor, "B K D"]:
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        return self.proj(attend(query, key, value, live, bias).transpose(1, 2).flatten(2))
+        return self.proj(of_wanted(attend(query, key, value, live, bias).transpose(1, 2).flatten(2), wanted))
 
 
 class CrossAttention(nn.Module):
@@ -82,7 +86,10 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); `scale`: where a LayerScale of each addition starts."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); `scale`: where a LayerScale of each addition starts.
+
+    With `wanted`, the output of those tokens only.
+    """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, eps: float, scale: float | None = None):
         super().__init__()
@@ -98,8 +105,9 @@ class Block(nn.Module):
         x: Float[Tensor, "B N D"],
         live: Bool[Tensor, "B N"] | None = None,
         bias: Float[Tensor, "#B H N N"] | None = None,
-    ) -> Float[Tensor, "B N D"]:
-        x = x + self.ls1(self.attn(self.norm1(x), live, bias))
+        wanted: Packing | None = None,
+    ) -> Float[Tensor, "B K D"]:
+        x = of_wanted(x, wanted) + self.ls1(self.attn(self.norm1(x), live, bias, wanted))
         return x + self.ls2(self.mlp(self.norm2(x)))
 
 
@@ -120,11 +128,30 @@ class CrossBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-def call(block: nn.Module, *inputs: Tensor | None, recompute: bool) -> Tensor:
+def of_wanted(x: Float[Tensor, "B N D"], wanted: Packing | None) -> Float[Tensor, "B K D"]:
+    """The tokens that something reads (padding is zero); None: all of them."""
+    return x if wanted is None else gather(x, wanted)
+
+
+def call(block: nn.Module, *inputs: Tensor | None, recompute: bool, **more: Any) -> Tensor:
     """Run a block; with `recompute` its activations are thrown away and computed again in the backward pass."""
     if recompute and torch.is_grad_enabled():
-        return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
-    return block(*inputs)
+        return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False, **more)
+    return block(*inputs, **more)
+
+
+def run_blocks(
+    blocks: nn.ModuleList, x: Float[Tensor, "B N D"], *inputs: Tensor | None, wanted: Packing, recompute: bool
+) -> Float[Tensor, "B K D"]:
+    """Run blocks that all get the same; the last computes the wanted tokens only."""
+    for block in blocks[:-1]:
+        x = call(block, x, *inputs, recompute=recompute)
+    return call(blocks[-1], x, *inputs, recompute=recompute, wanted=wanted)
+
+
+def last_tokens(x: Float[Tensor, "B N D"], count: int) -> Packing:
+    """The places of the last tokens of each sample."""
+    return Packing(torch.arange(x.shape[1] - count, x.shape[1], device=x.device).expand(len(x), -1), None)
 
 
 def join_live(parts: Sequence[tuple[Tensor | None, int]], like: Tensor) -> Bool[Tensor, "B N"] | None:

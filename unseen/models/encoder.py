@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unseen.contract import Shapes, Units
 from unseen.errors import UnseenError
 from unseen.models.blocks import call
+from unseen.packing import Packing
 
 
 @runtime_checkable
@@ -63,8 +64,12 @@ class Encoder(nn.Module):
         centre: Float[Tensor, "#B V C"],
         live: Bool[Tensor, "B V"] | None = None,
         layers: tuple[int, ...] = (-1,),
+        wanted: Packing | None = None,
     ) -> list[Tensor]:
-        """The same from embedded units, positions not yet added: a list of the layers' outputs."""
+        """The same from embedded units, positions not yet added: a list of the layers' outputs.
+
+        With `wanted`, the last block computes these units only, packed and without class token.
+        """
         raise NotImplementedError
 
     def of_units(self, values: Shaped[Tensor, "B N *P"], units: Units, last: int) -> list[Float[Tensor, "B N D"]]:
@@ -74,15 +79,19 @@ class Encoder(nn.Module):
         return [layer[:, layer.shape[1] - values.shape[1] :] for layer in layers]
 
     def through(
-        self, x: Float[Tensor, "B N D"], inputs: Sequence[tuple[Tensor | None, ...]], layers: tuple[int, ...]
+        self,
+        x: Float[Tensor, "B N D"],
+        inputs: Sequence[tuple[Tensor | None, ...]],
+        layers: tuple[int, ...],
+        wanted: Packing | None = None,
     ) -> list[Tensor]:
-        """Run the blocks, each with its own further inputs, and give the wanted outputs through the final norm."""
-        wanted, outputs = [self.layer(layer) for layer in layers], {}
+        """Run the blocks, each with its own further inputs, and give the outputs of `layers` through the final norm."""
+        numbers, outputs, last = [self.layer(layer) for layer in layers], {}, len(self.blocks) - 1
         for number, (block, more) in enumerate(zip(self.blocks, inputs, strict=True)):
-            x = call(block, x, *more, recompute=self.recompute)
-            if number in wanted:
+            x = call(block, x, *more, recompute=self.recompute, wanted=wanted if number == last else None)
+            if number in numbers:
                 outputs[number] = self.norm(x)
-        return [outputs[number] for number in wanted]
+        return [outputs[number] for number in numbers]
 
     def layer(self, layer: int) -> int:
         """Which block a layer is; negative numbers count from the end. UnseenError where there is no such block."""

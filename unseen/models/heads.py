@@ -86,5 +86,13 @@ def within(
     return gather(tokens, inner), inner.live
 
 
+def union_of(masks: list[Tensor]) -> Tensor:
+    """Where any mask is True; the first mask itself when all are the same."""
+    first = masks[0]
+    if all(mask is first or torch.equal(mask, first) for mask in masks[1:]):
+        return first
+    return torch.stack(masks).any(dim=0)
+
+
 def _key(name: str) -> str:
     return name.replace(".", "@")

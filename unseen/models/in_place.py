@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from unseen.contract import MaskedModel, Metadata, Shapes, Tree, Units
 from unseen.errors import UnseenError
 from unseen.models.encoder import EncoderSpec
-from unseen.models.heads import Head, Heads, LinearHead, named_masks
+from unseen.models.heads import Head, Heads, LinearHead, named_masks, union_of, within
 from unseen.models.initialise import construct, initialise
 from unseen.models.positions import centre_of
 from unseen.packing import gather, packing, unpack
@@ -58,7 +58,7 @@ class InPlace:
 
 
 class InPlaceViT(MaskedModel):
-    """An encoder over all units; heads read its final tokens at any unit, hidden or visible."""
+    """An encoder over all units; heads read its final tokens at any unit, hidden or visible, and at no other."""
 
     def __init__(self, spec: InPlace, encoder: EncoderSpec, shapes: Shapes):
         super().__init__()
@@ -73,8 +73,11 @@ class InPlaceViT(MaskedModel):
         n_units = visible_mask.shape[1]
         embedded = self.encoder.patch_embed(x_visible)
         full = unpack(embedded, packing(visible_mask), n_units, self.mask_token[0, 0])
-        tokens = self.encoder.run(full, centre_of(metadata), _live(metadata))[0]
-        return _heads(self.heads, tokens[:, tokens.shape[1] - n_units :], masks, target_mask)
+        union = union_of(list(masks.values()))
+        places = packing(union)
+        [tokens] = self.encoder.run(full, centre_of(metadata), _live(metadata), wanted=places)
+        prediction = {name: self.heads(name, *within(tokens, places, union, mask)) for name, mask in masks.items()}
+        return next(iter(prediction.values())) if isinstance(target_mask, Tensor) else prediction
 
 
 class InPlaceBackbone(MaskedModel):
@@ -96,7 +99,12 @@ class InPlaceBackbone(MaskedModel):
         masks = named_masks(target_mask, self.shapes.outputs)
         grid = (metadata or {}).get("grid") or self.shapes.grid
         patches = unpack(x_visible, packing(visible_mask), visible_mask.shape[1], self.mask_patch[0, 0])
-        return _heads(self.heads, self.encoder.at_units(compose(patches, grid), tuple(grid or ())), masks, target_mask)
+        features = self.encoder.at_units(compose(patches, grid), tuple(grid or ()))
+        prediction = {}
+        for name, mask in masks.items():
+            places = packing(mask)
+            prediction[name] = self.heads(name, gather(features, places), places.live)
+        return next(iter(prediction.values())) if isinstance(target_mask, Tensor) else prediction
 
 
 class ForeignEncoder(nn.Module):
@@ -179,14 +187,6 @@ def compose(patches: Shaped[Tensor, "B N h w C"], grid: tuple[int, ...] | None) 
     batch, _, h, w, channels = patches.shape
     image = patches.unflatten(1, grid).permute(0, 5, 1, 3, 2, 4)
     return image.reshape(batch, channels, grid[0] * h, grid[1] * w)
-
-
-def _heads(heads: Heads, tokens: Tensor, masks: dict[str, Tensor], target_mask: Tree) -> Tree:
-    prediction = {}
-    for name, mask in masks.items():
-        places = packing(mask)
-        prediction[name] = heads(name, gather(tokens, places), places.live)
-    return next(iter(prediction.values())) if isinstance(target_mask, Tensor) else prediction
 
 
 def _live(metadata: Metadata | None) -> Tensor | None:

@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from unseen.contract import MaskedModel, Metadata, Shapes, Tree
 from unseen.models.encoder import EncoderSpec
-from unseen.models.heads import Heads, named_masks, within
+from unseen.models.heads import Heads, named_masks, union_of, within
 from unseen.models.initialise import construct
 from unseen.models.positions import centre_of
 from unseen.models.predictors import Predictor, SelfAttention
@@ -74,11 +73,3 @@ class MaskedAutoencoderModel(MaskedModel):
         places = packing(union)
         tokens = self.predictor(features, centre_visible, seen.live, gather(centre, places), places.live)
         return {name: self.heads(name, *within(tokens, places, union, mask)) for name, mask in wanted.items()}
-
-
-def union_of(masks: list[Tensor]) -> Tensor:
-    """Where any mask is True; the first mask itself when all are the same."""
-    first = masks[0]
-    if all(mask is first or torch.equal(mask, first) for mask in masks[1:]):
-        return first
-    return torch.stack(masks).any(dim=0)

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from unseen.contract import Shapes
 from unseen.errors import UnseenError
-from unseen.models.blocks import check_heads
+from unseen.models.blocks import check_heads, of_wanted
 from unseen.models.encoder import Encoder, check_depth
 from unseen.models.initialise import construct
 from unseen.models.rotary import RotaryAttention, turns
 from unseen.models.words import Words, check_tokens, check_vocabulary
+from unseen.packing import Packing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ class ModernBertEncoder(Encoder):
         centre: Float[Tensor, "#B V 1"],
         live: Bool[Tensor, "B V"] | None = None,
         layers: tuple[int, ...] = (-1,),
+        wanted: Packing | None = None,
     ) -> list[Tensor]:
         spec, place = self.spec, centre / self.spacing[0]
         if len(place) > 1 and bool((place == place[:1]).all()):
@@ -76,11 +78,14 @@ class ModernBertEncoder(Encoder):
         far = (*turns(place, width, spec.global_base, "halves"), live, None)
         near = (*turns(place, width, spec.local_base, "halves"), *within(place, spec.window // 2, live))
         inputs = [near if number % spec.global_every else far for number in range(spec.depth)]
-        return self.through(self.norm_embed(tokens), inputs, layers)
+        return self.through(self.norm_embed(tokens), inputs, layers, wanted)
 
 
 class GatedBlock(nn.Module):
-    """x + attention(norm(x)), then x + gated mlp(norm(x)); the first block reads the norm of the embedding."""
+    """x + attention(norm(x)), then x + gated mlp(norm(x)); the first block reads the norm of the embedding.
+
+    With `wanted`, the output of those tokens only.
+    """
 
     def __init__(self, spec: ModernBert, *, first: bool):
         super().__init__()
@@ -96,8 +101,9 @@ class GatedBlock(nn.Module):
         sin: Float[Tensor, "#B 1 N 1 W"],
         live: Bool[Tensor, "B N"] | None = None,
         bias: Float[Tensor, "#B 1 N N"] | None = None,
-    ) -> Float[Tensor, "B N D"]:
-        x = x + self.attn(self.norm1(x), cos, sin, live, bias)
+        wanted: Packing | None = None,
+    ) -> Float[Tensor, "B K D"]:
+        x = of_wanted(x, wanted) + self.attn(self.norm1(x), cos, sin, live, bias, wanted)
         return x + self.mlp(self.norm2(x))
 
 

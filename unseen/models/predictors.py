@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unseen.errors import UnseenError
-from unseen.models.blocks import Block, CrossBlock, call, check_heads, join_live
+from unseen.models.blocks import Block, CrossBlock, call, check_heads, join_live, last_tokens, run_blocks
 from unseen.models.encoder import EncoderSpec
 from unseen.models.positions import Positions, SinCos, sincos
 
@@ -94,9 +94,7 @@ class SelfAttentionPredictor(nn.Module):
         hidden = self.mask_token + self.positions(centre_hidden, self.spacing, self.width)
         x = torch.cat([seen[:, :n_class].to(visible.dtype), visible, hidden.to(visible.dtype)], dim=1)
         live = join_live([(None, n_class), (live_visible, n_visible), (live_hidden, n_hidden)], x)
-        for block in self.blocks:
-            x = call(block, x, live, recompute=self.recompute)
-        return self.norm(x[:, n_class + n_visible :])
+        return self.norm(run_blocks(self.blocks, x, live, wanted=last_tokens(x, n_hidden), recompute=self.recompute))
 
 
 class CrossAttentionPredictor(nn.Module):

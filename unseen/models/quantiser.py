@@ -22,7 +22,7 @@ from unseen.models.heads import Heads, named_masks, within
 from unseen.models.initialise import construct
 from unseen.models.positions import centre_of
 from unseen.models.vit import VisionTransformer, ViT
-from unseen.packing import gather, packing
+from unseen.packing import Packing, gather, packing
 from unseen.randomness import keys, normal, uniform
 
 
@@ -107,10 +107,11 @@ class QuantiserEncoder(Encoder):
         centre: Float[Tensor, "#B N C"],
         live: Bool[Tensor, "B N"] | None = None,
         layers: tuple[int, ...] = (-1,),
+        wanted: Packing | None = None,
     ) -> list[Tensor]:
         """Unit vectors [B, N, code_width] of each named block of the ViT, in float32."""
-        n_units = tokens.shape[1]
-        outputs = [output[:, output.shape[1] - n_units :] for output in self.vit.run(tokens, centre, live, layers)]
+        n_class = int(self.spec.vit.class_token) if wanted is None else 0
+        outputs = [output[:, n_class:] for output in self.vit.run(tokens, centre, live, layers, wanted)]
         return [F.normalize(self.to_code(output).float(), dim=-1) for output in outputs]
 
     def ids(self, tokens: Float[Tensor, "B N D"]) -> Int64[Tensor, "B N"]:

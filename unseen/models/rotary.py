@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unseen.models.attention import attend
+from unseen.models.blocks import of_wanted
+from unseen.packing import Packing
 
 Pairing = Literal["halves", "neighbours", "released"]
 """Which two numbers of a part are turned together, each pair at its own frequency base^(-i/n):
@@ -74,9 +76,10 @@ class RotaryAttention(nn.Module):
         sin: Float[Tensor, "#B 1 N C W"],
         live: Bool[Tensor, "B N"] | None = None,
         bias: Float[Tensor, "#B 1 N N"] | None = None,
-    ) -> Float[Tensor, "B N D"]:
+        wanted: Packing | None = None,
+    ) -> Float[Tensor, "B K D"]:
         """Keys that are not `live` are never read; `bias` is added to the scores of all heads."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = rotate(qkv[:2], cos, sin, self.pairing).unbind(0)
         bias = None if bias is None else bias.expand(-1, self.heads, -1, -1)
-        return self.proj(attend(query, key, qkv[2], live, bias).transpose(1, 2).flatten(2))
+        return self.proj(of_wanted(attend(query, key, qkv[2], live, bias).transpose(1, 2).flatten(2), wanted))

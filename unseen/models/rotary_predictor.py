@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unseen.errors import UnseenError
-from unseen.models.blocks import call, check_heads, join_live
+from unseen.models.blocks import check_heads, join_live, last_tokens, run_blocks
 from unseen.models.encoder import EncoderSpec
 from unseen.models.rotary import Pairing
 from unseen.models.rotary_vit import RotaryBlock, check_parts, grid_turns
@@ -63,6 +63,5 @@ class RotaryPredictor(nn.Module):
         live = join_live([(live_visible, n_visible), (live_hidden, n_hidden)], x)
         centre = torch.cat([centre_visible, centre_hidden], dim=1)
         cos, sin = grid_turns(centre, self.spacing, self.width // self.spec.heads, self.spec.pairing)
-        for block in self.blocks:
-            x = call(block, x, cos, sin, live, recompute=self.recompute)
-        return self.norm(x[:, n_visible:])
+        wanted = last_tokens(x, n_hidden)
+        return self.norm(run_blocks(self.blocks, x, cos, sin, live, wanted=wanted, recompute=self.recompute))

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from unseen.contract import Shapes
 from unseen.errors import UnseenError
-from unseen.models.blocks import Mlp, check_heads
+from unseen.models.blocks import Mlp, check_heads, of_wanted
 from unseen.models.encoder import Encoder, cells, check_depth
 from unseen.models.initialise import construct
 from unseen.models.rotary import Pairing, RotaryAttention, part_width, turns
 from unseen.models.stems import LinearStem, Stem
+from unseen.packing import Packing
 
 BASE = 10_000.0
 
@@ -62,13 +63,14 @@ class RotaryVisionTransformer(Encoder):
         centre: Float[Tensor, "#B V C"],
         live: Bool[Tensor, "B V"] | None = None,
         layers: tuple[int, ...] = (-1,),
+        wanted: Packing | None = None,
     ) -> list[Tensor]:
         cos, sin = grid_turns(centre, self.spacing, self.spec.width // self.spec.heads, self.spec.pairing)
-        return self.through(tokens, [(cos, sin, live)] * self.spec.depth, layers)
+        return self.through(tokens, [(cos, sin, live)] * self.spec.depth, layers, wanted)
 
 
 class RotaryBlock(nn.Module):
-    """x + rotary attention(norm(x)), then x + mlp(norm(x))."""
+    """x + rotary attention(norm(x)), then x + mlp(norm(x)); with `wanted`, the output of those tokens only."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, eps: float, pairing: Pairing):
         super().__init__()
@@ -83,8 +85,9 @@ class RotaryBlock(nn.Module):
         cos: Float[Tensor, "#B 1 N C W"],
         sin: Float[Tensor, "#B 1 N C W"],
         live: Bool[Tensor, "B N"] | None = None,
-    ) -> Float[Tensor, "B N D"]:
-        x = x + self.attn(self.norm1(x), cos, sin, live)
+        wanted: Packing | None = None,
+    ) -> Float[Tensor, "B K D"]:
+        x = of_wanted(x, wanted) + self.attn(self.norm1(x), cos, sin, live, wanted=wanted)
         return x + self.mlp(self.norm2(x))
 
 

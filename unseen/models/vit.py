@@ -15,6 +15,7 @@ from unseen.models.initialise import construct
 from unseen.models.positions import Positions, SinCos
 from unseen.models.relative import Relative, RelativeBias
 from unseen.models.stems import LinearStem, Stem
+from unseen.packing import Packing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,7 @@ class VisionTransformer(Encoder):
         centre: Float[Tensor, "#B V C"],
         live: Bool[Tensor, "B V"] | None = None,
         layers: tuple[int, ...] = (-1,),
+        wanted: Packing | None = None,
     ) -> list[Tensor]:
         """The same from embedded units, positions not yet added: a list of the layers' outputs."""
         x = self._placed(tokens, centre)
@@ -99,8 +101,9 @@ class VisionTransformer(Encoder):
         if self.cls_token is not None:
             x = torch.cat([self._class_row(self.cls_token).expand(x.shape[0], 1, -1).to(x.dtype), x], dim=1)
             live = join_live([(None, 1), (live, tokens.shape[1])], x)
+            wanted = None if wanted is None else wanted._replace(index=wanted.index + 1)
         depth = self.spec.depth
-        return self.through(x, [(live, biases[number % len(biases)]) for number in range(depth)], layers)
+        return self.through(x, [(live, biases[number % len(biases)]) for number in range(depth)], layers, wanted)
 
     def _placed(self, tokens: Float[Tensor, "B V D"], centre: Float[Tensor, "#B V C"]) -> Float[Tensor, "B V D"]:
         """Embeddings with positions added, where there are any."""

@@ -35,9 +35,16 @@ def centre(
     values: Float[Tensor, "B N *P"], dims: tuple[int, ...]
 ) -> tuple[Float[Tensor, "B N *P"], Float[Tensor, "B N *Q"]]:
     """Values minus their mean over `dims`, and their unbiased variance (in two passes, as fast as it is exact)."""
-    centred = values - values.mean(dim=dims, keepdim=True)
+    centred = values - along_rows(values.mean(dim=dims, keepdim=True), values)
     count = math.prod(values.shape[dim] for dim in dims)
-    return centred, centred.square().sum(dim=dims, keepdim=True) / max(count - 1, 1)
+    return centred, along_rows(centred.square().sum(dim=dims, keepdim=True) / max(count - 1, 1), values)
+
+
+def along_rows(statistic: Float[Tensor, "B N *Q"], values: Float[Tensor, "B N *P"]) -> Float[Tensor, "B N *R"]:
+    """Repeat what is known of each channel along a row of pixels: arithmetic over three numbers at a time is slow."""
+    if values.ndim < 5 or statistic.shape[-1] == 1:
+        return statistic
+    return statistic.expand(*statistic.shape[:-2], *values.shape[-2:]).contiguous()
 
 
 def space(values: Float[Tensor, "B N *P"]) -> tuple[int, ...]:
