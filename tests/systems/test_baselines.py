@@ -1,5 +1,8 @@
 """Trivial predictions against slow loops; each is good exactly where it should be."""
 
+import math
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -8,7 +11,7 @@ from unseen.masks import Future, Grid, Random, Tube
 from unseen.packing import packing, unpack
 from unseen.systems.baselines import baselines, neighbour, predictions
 from unseen.systems.objective import Objective, Term, sample_keys
-from unseen.targets import Descriptors, Pixels
+from unseen.targets import Descriptors, Pixels, TokenIds
 from unseen.units import Fixed, Patches, PerFrame, Tubes
 
 
@@ -102,6 +105,27 @@ def test_a_frame_without_one_before_takes_its_neighbours():
         assert torch.equal(made["previous"]["t0"][1], made["neighbour"]["t0"][1])
         losses = goal.losses(made["previous"], batch)["t0"].sum(dim=1)
         assert losses[1] > 0 and losses[[0, 2]].tolist() == [0, 0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shade(TokenIds):
+    """The brightness of a patch as one of four classes."""
+
+    vocabulary: int = 4
+
+    def make(self, values, units, clip):
+        return (values.flatten(2).mean(dim=2) + 1).clamp(0, 3).long()
+
+
+def test_class_ids_have_a_frame_before_as_numbers_have():
+    goal, clip = objective(Shade()), frames()
+    moved = table(goal, clip)["t0"]
+    clip["previous"] = clip["image"].clone()
+    still = table(goal, clip)["t0"]
+    assert still["previous"] == pytest.approx(-math.log(0.99 + 0.01 / 4), rel=1e-4)
+    assert still["previous"] < moved["previous"]
+    clip["previous_there"] = torch.tensor([True, False, True])
+    assert still["previous"] < table(goal, clip)["t0"]["previous"]
 
 
 def film(mask) -> tuple[Objective, Clip]:

@@ -35,28 +35,28 @@ def predictions(objective: Objective, batch: MaskedBatch, clip: Clip) -> dict[st
     Where units fill a grid of slots in time: the last visible unit at the same place in an earlier slot. Where nothing
     was before it is neighbour, and where that holds for the whole batch it is left out.
     For class ids the same hold of probabilities, smoothed by one part in a hundred: null says that every class is as
-    likely, mean how often each is visible, neighbour what lies near; there is no previous.
+    likely, mean how often each is visible, neighbour what lies near, previous what was there.
     """
     of_ids = [name for name, target in batch.target.items() if not target.is_floating_point()]
-    numbers = {
-        name: as_numbers(target, objective.target(name).prediction(target)) for name, target in batch.target.items()
-    }
+    numbers = {name: as_numbers(objective, name, target) for name, target in batch.target.items()}
     batch = batch._replace(target=numbers)
     made: dict[str, dict[str, Tensor]] = {kind: {} for kind in ("null", "mean", "neighbour")}
     for name, target in numbers.items():
         made["null"][name] = torch.zeros_like(pack(target, batch.target_mask[name]))
         made["mean"][name] = visible_mean(batch, name).expand_as(made["null"][name])
         made["neighbour"][name] = neighbour(batch, name, objective.unit.spacing)
-    past = before(objective, batch, clip, made["neighbour"])
-    made["previous"] = {name: value for name, value in past.items() if name not in of_ids}
+    made["previous"] = before(objective, batch, clip, made["neighbour"])
     for name in of_ids:
-        made["mean"][name], made["neighbour"][name] = log_share(made["mean"][name]), log_share(made["neighbour"][name])
+        for kind in ("mean", "neighbour", "previous"):
+            if name in made[kind]:
+                made[kind][name] = log_share(made[kind][name])
     return made
 
 
-def as_numbers(target: Tensor, prediction: tuple[int, ...] | None) -> Float[Tensor, "B N *T"]:
+def as_numbers(objective: Objective, name: str, target: Tensor) -> Float[Tensor, "B N *T"]:
     """A target as numbers that may be averaged: class ids [B, N] become one-hot [B, N, V]."""
-    if target.is_floating_point() or prediction is None:
+    prediction = None if target.is_floating_point() else objective.target(name).prediction(target)
+    if prediction is None:
         return target
     return torch.nn.functional.one_hot(target.clamp(min=0), prediction[0]).float()
 
@@ -134,6 +134,6 @@ def previous(
     past["image"] = past["previous"]
     values, units = objective.unit.cut(past)
     return {
-        name: (pack(objective.target(name).make(values, units, past), mask), there)
+        name: (pack(as_numbers(objective, name, objective.target(name).make(values, units, past)), mask), there)
         for name, mask in batch.target_mask.items()
     }
