@@ -23,7 +23,7 @@ def clip(path: Path, n: int = 6, rate: int = 10, **options: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name, options", [("cut.mkv", {}), ("cut.mp4", {"movflags": "faststart"})])
+@pytest.mark.parametrize(("name", "options"), [("cut.mkv", {}), ("cut.mp4", {"movflags": "faststart"})])
 def test_a_video_that_ends_before_its_time_is_named(tmp_path, name, options):
     """Decoders end quietly where a file breaks off, so what the container says of its length is what tells."""
     path = clip(tmp_path / "src" / name, n=40, **options)
