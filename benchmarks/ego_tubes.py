@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from unseen.contract import MaskPolicy, Units
+from unseen.evaluate import leaks
 from unseen.geometry import pose
 from unseen.geometry.camera import OPTICAL_AXES, Camera
 from unseen.geometry.motion import poses_at
 from unseen.geometry.places import Shots, ground_below, seen_at, unit_places
 from unseen.masks import EgoTube, Tube
 from unseen.randomness import keys
-from unseen.systems import place_audit as audit
 from unseen.world.apron import make_apron
 from unseen.world.cast import cast_image
 from unseen.world.site import make_site
@@ -92,7 +92,7 @@ def road() -> None:
             intrinsics, poses = k.expand(1, frames, 3, 3), drive[None]
             place = unit_places(grid, intrinsics, poses, size, 1, None, ground_below(poses, 1.5), samples=1)
             place[place[..., :2].norm(dim=-1) > 60] = torch.nan
-            shares.append(float(audit.stay_share(place, Shots.of(intrinsics, poses, size[0]), size, grid)))
+            shares.append(float(leaks.stay_share(place, Shots.of(intrinsics, poses, size[0]), size, grid)))
         row(f"{speed} m/s", *shares)
 
 
@@ -120,7 +120,7 @@ def bev() -> None:
         seen = torch.where(inside, (torch.arange(frames) * 32 + at[..., 0]) * 32 + at[..., 1], -1)[None]
         units, true = (units_of(p, (frames, 32, 32)) for p in (place, fine))
         leaks = [
-            np.mean([float(audit.leak_share(draw(policy, units, n), true, seen)) for n in range(DRAWS)])
+            np.mean([float(leaks.leak_share(draw(policy, units, n), true, seen)) for n in range(DRAWS)])
             for policy in policies.values()
         ]
         row(name, *leaks)
@@ -210,9 +210,9 @@ def table(title: str, scenes: Iterator[Scene], unit_px: int) -> None:
         seen, true = seen_at(fine, grid, k, poses, size, 1, dense), units_of(fine, grid)
         only = units_of(scene.places(unit_px, ground=False), grid)
         noises = [keys(number, torch.tensor([3]), 0, "noise") for number in range(DRAWS)]
-        noisy = [scene.places(unit_px, poses=audit.shaken(poses, scene.time_s, noise)) for noise in noises]
-        stay = audit.stay_share(full, Shots.of(k, poses, size[0]), size, grid)
-        basis.append([float(x) for x in (stay, audit.in_view_share(true, seen), audit.unknown_share(only))])
+        noisy = [scene.places(unit_px, poses=leaks.shaken(poses, scene.time_s, noise)) for noise in noises]
+        stay = leaks.stay_share(full, Shots.of(k, poses, size[0]), size, grid)
+        basis.append([float(x) for x in (stay, leaks.in_view_share(true, seen), leaks.unknown_share(only))])
         for name, policy, place in (
             ("static tube .75", Tube(ratio=0.75), full),
             ("static tube, guard", EgoTube(fallback="tube"), None),
@@ -227,8 +227,8 @@ def table(title: str, scenes: Iterator[Scene], unit_px: int) -> None:
             for number in range(DRAWS):
                 mask, iou = draw(policy, units_of(place, grid), number), torch.tensor([torch.nan])
                 if place is full and isinstance(policy, EgoTube):
-                    iou = audit.overlap(mask.target, draw(policy, units_of(noisy[number], grid), number).target)
-                shares = (audit.leak_share(mask, true, seen), audit.again_share(mask, true, seen), iou)
+                    iou = leaks.overlap(mask.target, draw(policy, units_of(noisy[number], grid), number).target)
+                shares = (leaks.leak_share(mask, true, seen), leaks.again_share(mask, true, seen), iou)
                 found.setdefault(name, []).append([float(share) for share in shares])
     stay, in_view, unknown = np.mean(basis, axis=0)
     print(f"\n{title}: stay {stay:.3f}, in view {in_view:.3f}, without a place but for the plane {unknown:.3f}")

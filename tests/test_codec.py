@@ -170,3 +170,8 @@ def test_a_wrong_replacement_is_refused(path, text, match):
 def test_it_needs_no_torch():
     code = "import sys, unseen.codec; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_trusted_module_that_is_not_there_says_where_it_is_looked_for():
+    with pytest.raises(UnseenError, match=r"No module named 'not_there'.*PYTHONPATH"):
+        from_json({"class": "not_there:Mask", "fields": {}}, trust=("not_there",))

@@ -147,7 +147,11 @@ def _build(value: dict[str, Json], trust: Sequence[str], where: str) -> Any:
     try:
         cls = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
-        raise UnseenError(f"{where}: {value['class']!r} cannot be imported ({error})") from error
+        raise UnseenError(
+            f"{where}: {value['class']!r} cannot be imported ({error})",
+            "the module of a class is needed in every command that reads it",
+            "put the folder of the module on PYTHONPATH",
+        ) from error
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise UnseenError(f"{where}: {value['class']!r} is not a component", "it must be a dataclass")
     hints = typing.get_type_hints(cls)

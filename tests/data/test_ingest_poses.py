@@ -17,11 +17,11 @@ from unseen.data.store import Store
 from unseen.data.views import Frames
 from unseen.data.windows import Windows
 from unseen.errors import UnseenError
+from unseen.evaluate.leaks import audit_places
 from unseen.geometry.camera import OPTICAL_AXES
 from unseen.geometry.pose import inverse, pose, quaternion, transform
 from unseen.masks import EgoTube, Tube
 from unseen.randomness import keys
-from unseen.systems.place_audit import audit_places
 from unseen.units import Tubes
 
 HEADER = "t_ns,x,y,z,qx,qy,qz,qw"

@@ -73,6 +73,18 @@ def test_missing_and_broken_cameras_are_zero_and_not_there(store):
         replace(RIG, cameras=("left", "front", "rear"), least=3).open(store, ["a"])
 
 
+def test_a_log_of_other_cameras_is_named(tmp_path):
+    made = Store.create(tmp_path / "store")
+    for name in ("left", "rear"):
+        with made.writer(name, source_uri=name) as writer:
+            writer.sensor(name)
+            blob = encode(np.full((32, 48, 3), 9, np.uint8))
+            writer.observe(writer.frame(0, 0), name, blob, encoding="png", shape=(32, 48, 3), t_ns=0)
+    assert RIG.open(made, ["left", "rear"]).left_out == {"rear": "no frame of the cameras that the view takes"}
+    with pytest.raises(UnseenError, match="names the sensors left, front, right; the sensors of these logs: rear"):
+        RIG.open(made, ["rear"])
+
+
 def test_a_label_belongs_to_its_camera(store):
     source = RIG.open(store, ["a"])
     label = source.frames([4, 0], labels=True)["label"]

@@ -119,6 +119,8 @@ def test_logs_without_times_are_refused_unless_told(tmp_path):
         WHOLE.open(store, logs)
     left = replace(WHOLE, untimed="leave out").open(store, logs)
     assert len(left) == 2 and left.left_out == {"untimed": "its frames have no times"}
+    with pytest.raises(UnseenError, match=r"its frames have no times.*ingest with --fps"):
+        replace(WHOLE, untimed="leave out").open(store, ["untimed"])
     told = replace(WHOLE, fps=10).open(store, logs)
     assert "untimed" in told.left_out  # 5 frames at 10 a second are no 0.8 s
     told = replace(WHOLE, fps=5).open(store, logs)

@@ -1,15 +1,12 @@
 """The mask audit measures what it says, on masks of which the answer is known."""
 
-import math
-
 import pytest
 import torch
 
 from unseen.contract import Mask, Units
 from unseen.errors import UnseenError
-from unseen.evaluate import leaks
 from unseen.evaluate.audit import audit, batch_dependence, classes, counts, distance, draw, inpainting
-from unseen.masks import Random, Tube, Weighted
+from unseen.masks import Random, Weighted
 from unseen.masks.choose import choose
 
 
@@ -87,34 +84,6 @@ def test_wrong_inclusion_probabilities_are_found():
     units = units._replace(importance=torch.linspace(1, 4, 40)[None])
     assert check(audit(drawn(Weighted(), units)), "inclusion")["ok"]
     assert check(audit(drawn(Boasts(), units)), "inclusion")["ok"] is False
-
-
-def world(slots: int, columns: int, shift_m: float) -> torch.Tensor:
-    """Places [1, slots * columns, 4, 3] of units of 1 m, sampled at 0.25 m, in a view that moves on by `shift_m`."""
-    x = torch.arange(columns * 4).view(columns, 4) * 0.25 + 0.125
-    x = torch.stack([x + slot * shift_m for slot in range(slots)]).flatten(0, 1)
-    return torch.stack([x, torch.zeros_like(x), torch.zeros_like(x)], dim=-1)[None]
-
-
-def test_a_tube_leaks_in_the_world_once_the_camera_moves():
-    units = grid_units(20, 4, 1, 16)
-    mask = drawn(Tube(ratio=0.5), units).mask
-    assert leaks.image_leak(mask, 4) == 0 and leaks.place_leak(mask, world(4, 16, 0.0), 4) == 0
-    assert leaks.place_leak(mask, world(4, 16, 1.0), 4) > 0.5
-    assert leaks.stay_share(world(4, 16, 0.0), 4) == {"next_slot": 1.0, "whole_clip": 1.0}
-    assert leaks.stay_share(world(4, 16, 0.3), 4) == {"next_slot": 1.0, "whole_clip": 0.0}
-
-
-def test_random_masks_leak_in_the_image_as_often_as_chance_has_it():
-    mask = drawn(Random(ratio=0.5), grid_units(200, 3, 6, 6)).mask
-    assert leaks.image_leak(mask, 3) == pytest.approx(1 - 0.5**2, abs=0.02)
-
-
-def test_unknown_places_count_neither_way():
-    place = world(4, 16, 1.0)
-    place[:, :, :, 0] = math.nan
-    mask = drawn(Tube(ratio=0.5), grid_units(2, 4, 1, 16)).mask
-    assert leaks.place_leak(mask, place, 4) is None and leaks.stay_share(place, 4) is None
 
 
 def test_a_sample_without_units_is_refused():

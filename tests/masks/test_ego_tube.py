@@ -5,10 +5,10 @@ import torch
 
 from unseen.contract import Units
 from unseen.errors import UnseenError
+from unseen.evaluate.leaks import leak_share, overlap, shaken, slot_counts
 from unseen.geometry.places import FAR_M, ground_below, seen_at, unit_places
 from unseen.masks import EgoTube
 from unseen.randomness import keys, uniform_at
-from unseen.systems.place_audit import leak_share, overlap, shaken, slot_counts
 
 SIZE, FRAMES = (112, 192), 8
 GRID = (FRAMES, 14, 24)

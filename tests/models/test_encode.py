@@ -111,6 +111,12 @@ def test_sixteen_bit_images_are_scaled_by_their_own_range(tmp_path):
     assert close(frozen(deep).pooled, frozen(image()).pooled, atol=1e-4)
 
 
+def test_units_that_grow_with_the_picture_are_refused_in_words(tmp_path):
+    encoder = saved(tmp_path).encoder
+    with pytest.raises(UnseenError, match=r"units of .9, 6, 3. numbers.*one shape"):
+        encoder(torch.zeros(1, 4, 9, 6, 3), torch.zeros(1, 4, 2))
+
+
 def test_layers_stand_side_by_side(tmp_path):
     saved(tmp_path)
     both, last = load_encoder(tmp_path, layers=(0, 1))(image()), load_encoder(tmp_path)(image())

@@ -18,9 +18,9 @@ from unseen.contract import (
     check,
     promises,
 )
+from unseen.evaluate.leaks import leak_share, slot_counts
 from unseen.masks.choose import counts
 from unseen.systems.objective import Objective, predict, unit_weights
-from unseen.systems.place_audit import leak_share, slot_counts
 
 from .discover import key_of, sequence
 

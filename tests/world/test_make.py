@@ -11,10 +11,12 @@ from unseen.data.store import Store
 from unseen.data.views import Frames
 from unseen.data.windows import Windows
 from unseen.errors import UnseenError
+from unseen.evaluate.leaks import audit_places
 from unseen.geometry import pose
 from unseen.geometry.places import Shots, is_direction
 from unseen.masks import EgoTube, Tube
-from unseen.systems.place_audit import audit_places
+from unseen.recipes.audit import audit_recipe
+from unseen.report.audit import mask_page
 from unseen.units import Tubes
 from unseen.world.make import CAMERA, DEPTH_STEP_M, log_name, make_world, write_log
 from unseen.world.solids import CLASSES, SMALL_CLASSES
@@ -153,3 +155,17 @@ def test_video_of_the_world_says_which_places_it_shows(tmp_path):
     follows = audit_places(EgoTube(), units, clip, key)
     assert 4 * follows.leak < audit_places(Tube(ratio=0.75), units, clip, key).leak
     assert follows.counts == [(48, 96)] * 6 and follows.unknown == 0
+
+
+def test_the_audit_of_masks_tells_what_other_slots_show_of_a_hidden_place(tmp_path):
+    store = make_world(tmp_path / "store", sites=1, logs=1, frames=8, size=(48, 64), seed=3, workers=1, depth=True)
+    small = ("view.frames=4", "unit.places=2", "view.picture.frame_px=[48, 64]", "view.picture.crop_px=[48, 64]")
+    found = {}
+    for recipe, words in (("videomae", ("mask.ratio=0.7", *small)), ("videomae_ego", small)):
+        out = tmp_path / recipe
+        result = audit_recipe(recipe, data=store.path, split=None, draws=4, out=out, overrides=words)[0]
+        found[recipe] = next(check for check in result["checks"] if check["name"] == "no place leak")
+        assert result["measures"]["places"]["by"] == "measured depth"
+        assert "by measured depth" in mask_page(result, {}, out / "masks.html").read_text()
+    assert found["videomae"]["value"] > 0.05 and found["videomae"]["ok"] is None  # a tube does not promise it
+    assert found["videomae_ego"]["value"] < 0.05 and found["videomae_ego"]["ok"] is True

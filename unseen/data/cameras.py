@@ -49,10 +49,11 @@ class Cameras:
         self.store, self.log_ids, self.picture = store, list(log_ids), picture
         self.shots = [shot for number, log in enumerate(self.log_ids) for shot in self._shots(number, log)]
         if not self.shots:
+            there = sorted({sensor["name"] for sensor in store.table("sensor", self.log_ids).to_pylist()})
             raise UnseenError(
                 f"no camera frames in {len(self.log_ids)} logs of {store.path}",
-                f"view.sensors is {picture.sensors}" if picture.sensors else "",
-                "see: unseen inspect",
+                f"the view names the sensors {', '.join(picture.sensors)}" if picture.sensors else "",
+                f"the sensors of these logs: {', '.join(there) or 'none'}",
             )
         self.log_of = np.array([shot.log for shot in self.shots])
         place: dict[Any, int] = {(shot.log, shot.sensor, shot.frame_id): index for index, shot in enumerate(self.shots)}
@@ -190,7 +191,8 @@ class CameraSource:
         self.cameras, self.named_by, self.view, self.seed = cameras, named_by, view, seed
         self.store, self.log_ids = cameras.store, cameras.log_ids
         self.log_of = cameras.log_of[named_by]
-        self.left_out: dict[str, str] = {}
+        without = sorted(set(range(len(self.log_ids))) - set(self.log_of.tolist()))
+        self.left_out = {self.log_ids[log]: "no frame of the cameras that the view takes" for log in without}
         shots = [cameras.shots[index] for index in named_by]
         self.sensor_of, self.frame_id = [shot.sensor for shot in shots], [shot.frame_id for shot in shots]
         self.sample_id = np.array([sample_id(shot.frame_id, shot.sensor) for shot in shots])

@@ -271,8 +271,9 @@ def _refuse(found: list[np.ndarray], left_out: dict[str, str], view: Windows) ->
             "unseen ingest folder --poses FILE --calibration FILE, or a longer view.pose_gap_s",
         )
     if sum(map(len, found)) == 0:
+        log, reason = next(iter(left_out.items()))
         raise UnseenError(
             f"no window of {view.frames} frames {view.step_s} s apart in {len(left_out)} logs",
-            f"all frames lie within {view.tolerance} steps of their times, without a break",
-            "change view.frames or view.step_s; the rates of logs: unseen inspect",
+            f"all frames lie within {view.tolerance} steps of their times, without a break; of {log!r}: {reason}",
+            "change view.frames or view.step_s, or ingest with --fps; the rates of logs: unseen inspect",
         )

@@ -1,13 +1,37 @@
-"""Leaks through time: a hidden place that another slot of the clip shows, in the image or in the world."""
+"""Leaks through time: does a mask of a clip hide places, or only pixels?
+
+Numbers about one mask, in the image and in the world that its units show. `seen` says which unit shows each sampled
+place in each frame (`geometry.places.seen_at`); it may come from truer depth and poses than the mask did, and then it
+judges them too. Samples of a unit stand for equal parts of its area.
+"""
+
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from unseen.contract import Mask
+from unseen.contract import Clip, Mask, MaskPolicy, Units
+from unseen.geometry.motion import poses_at, rotation
+from unseen.geometry.places import Shots, clip_places, is_direction, seen_at
+from unseen.masks.choose import grid_3d
+from unseen.randomness import normal
+from unseen.systems.objective import masked
 
-SAMPLES, POINTS = 4, 1024  # clips and target points of each that are compared: distances are quadratic
-REACH = 0.75  # a point is seen where a visible one is nearer than so many sub-sample spacings (half a diagonal: 0.71)
+RANGES_M = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+
+
+class PlaceAudit(NamedTuple):
+    """Means over a batch of clips; NaN where there is nothing to count."""
+
+    leak: float  # share of the target area that another slot shows the model; 1 % at most is the aim
+    again: float  # share of the target area, where it is in view in another slot, that is target there too
+    stay: float  # share of the units of the first frame whose place keeps to them, in all frames: what moves otherwise
+    in_view: float  # share of known places that another frame shows, over places and other frames
+    unknown: float  # share of units none of whose places is known
+    steady: float  # intersection over union of the targets with those under errors of poses (`shaken`)
+    counts: list[tuple[int, int]]  # (visible, target) units of each slot, of the first clip
+    visible_by_range: list[float]  # share of the area that is visible: the bins of RANGES_M and beyond, directions
 
 
 def image_leak(mask: Mask, slots: int) -> float:
@@ -17,53 +41,158 @@ def image_leak(mask: Mask, slots: int) -> float:
     return float((target & elsewhere).sum() / target.sum().clamp(min=1))
 
 
-def place_leak(mask: Mask, place: Float[Tensor, "B N S 3"], slots: int) -> float | None:
-    """The share of target sub-samples that lie where a visible unit of another slot lies; None where none is known."""
-    seen, known = 0, 0
-    for row in range(min(SAMPLES, len(mask.target))):
-        points = place[row if len(place) > 1 else 0].double()  # [N, S, 3]
-        slot = torch.arange(len(points)) // (len(points) // slots)
-        reach = REACH * spacing_m(points)
-        for number in range(slots):
-            wanted = _known(points[mask.target[row] & (slot == number)])
-            wanted = wanted[:: max(1, len(wanted) * slots // POINTS)]
-            shown = _known(points[mask.visible[row] & (slot != number)])
-            known += len(wanted)
-            if len(wanted) and len(shown):
-                seen += int((torch.cdist(wanted, shown).amin(dim=1) <= reach).sum())
-    return seen / known if known else None
+def audit_places(
+    policy: MaskPolicy, units: Units, clip: Clip, key: Int64[Tensor, "B"], *, samples: int = 8
+) -> PlaceAudit | None:
+    """What a policy does to the places of a clip's video, judged at `samples` x `samples` points of each unit.
+
+    `units` are what the clip was cut into; the mask is made of the places that they have. None where the clip is no
+    video, or lacks poses or calibration.
+    """
+    if "video" not in clip:
+        return None
+    grid, frames = grid_3d(units), clip["video"].shape[1]
+    tube, size = frames // grid[0], (clip["video"].shape[3], clip["video"].shape[4])
+    fine = clip_places(clip, grid, tube, samples=samples)
+    if fine is None:
+        return None
+    k, poses, depth = clip["intrinsics"], clip["world_from_camera"], clip.get("depth_m")
+    seen = seen_at(fine, grid, k, poses, size, tube, depth)
+    mask, true, shots = masked(policy, units, key, {}), units._replace(place=fine), Shots.of(k, poses, size[0])
+    return PlaceAudit(
+        leak=_mean(leak_share(mask, true, seen)),
+        again=_mean(again_share(mask, true, seen)),
+        stay=_mean(stay_share(fine, shots, size, grid)),
+        in_view=_mean(in_view_share(true, seen)),
+        unknown=_mean(unknown_share(units)),
+        steady=_steady(policy, units, clip, key, mask),
+        counts=[(int(v), int(t)) for v, t in slot_counts(mask, units)[0]],
+        visible_by_range=visible_by_range(mask, true, shots.positions_m(grid[0])).nanmean(dim=0).tolist(),
+    )
 
 
-def stay_share(place: Float[Tensor, "B N S 3"], slots: int) -> dict[str, float] | None:
-    """The share of places in the image that show the same place of the world, within half a unit, one slot on and at
-    the end of the clip; of those whose place is known in both."""
-    points = place.double().unflatten(1, (slots, -1))  # [B, slots, C, S, 3]
-    middle = points.nanmean(dim=3)
-    half = (points - middle[:, :, :, None]).norm(dim=4).nan_to_num(0).amax(dim=3)
-    if points.shape[3] == 1:
-        half = half + spacing_m(points[0].flatten(0, 1)) / 2
-    found = {}
-    for name, later in (("next_slot", 1), ("whole_clip", slots - 1)):
-        moved = (middle[:, 0] - middle[:, later]).norm(dim=2)
-        known = moved.isfinite()
-        if not known.any():
-            return None
-        found[name] = float((moved[known] <= half[:, 0][known]).double().mean())
-    return found
+def _steady(policy: MaskPolicy, units: Units, clip: Clip, key: Tensor, mask: Mask) -> float:
+    if units.place is None or "frame_time_s" not in clip or clip["video"].shape[1] < 2:
+        return float("nan")
+    grid, n_samples = grid_3d(units), units.place.shape[2]
+    tube = clip["video"].shape[1] // grid[0]
+    shaky = Clip(**clip)
+    shaky["world_from_camera"] = shaken(clip["world_from_camera"], clip["frame_time_s"], key)
+    place = clip_places(shaky, grid, tube, samples=round((n_samples / tube) ** 0.5))
+    return _mean(overlap(mask.target, masked(policy, units._replace(place=place), key, {}).target))
 
 
-def spacing_m(points: Float[Tensor, "N S 3"]) -> float:
-    """The usual distance between neighbouring sub-samples of a unit; with one sub-sample, between units."""
-    some = points[:: max(1, len(points) // 256)]
-    if points.shape[1] == 1:
-        some = _known(points)[:512][None]
-    apart = torch.cdist(some, some)
-    apart = apart.masked_fill(torch.eye(apart.shape[1], dtype=torch.bool), torch.inf).nan_to_num(torch.inf)
-    nearest = apart.amin(dim=2)
-    nearest = nearest[nearest.isfinite()]
-    return float(nearest.median()) if len(nearest) else 0.0
+def leak_share(mask: Mask, units: Units, seen: Int64[Tensor, "B N S T"]) -> Float64[Tensor, "B"]:
+    """The share of the target area with a known place that a visible unit of another slot shows."""
+    elsewhere = _elsewhere(units, seen)
+    leaked = (_role(mask.visible, seen) & elsewhere).any(dim=-1)
+    return _share(leaked, mask.target[..., None] & _known(units))
 
 
-def _known(points: Tensor) -> Tensor:
-    points = points.reshape(-1, 3)
-    return points[points.isfinite().all(dim=1)]
+def again_share(mask: Mask, units: Units, seen: Int64[Tensor, "B N S T"]) -> Float64[Tensor, "B"]:
+    """Of the target area that another slot has in view, over frames: the share that is target there too."""
+    return _share(_role(mask.target, seen), _elsewhere(units, seen) & mask.target[..., None, None])
+
+
+def in_view_share(units: Units, seen: Int64[Tensor, "B N S T"]) -> Float64[Tensor, "B"]:
+    """Of the known places of all units, over the frames of other slots: the share that is in view."""
+    slot, n_frames = _slot(units), seen.shape[3]
+    other = slot[:, None, None] != torch.arange(n_frames, device=seen.device) // (n_frames // grid_3d(units)[0])
+    return _share(seen >= 0, other & (_known(units) & units.valid[..., None])[..., None])
+
+
+def unknown_share(units: Units) -> Float64[Tensor, "B"]:
+    """The share of the units that show no known place."""
+    return _share(~_known(units).any(dim=2), units.valid)
+
+
+def slot_counts(mask: Mask, units: Units) -> Int64[Tensor, "B slots 2"]:
+    """How many units of each slot are visible, and how many are target."""
+    slots = grid_3d(units)[0]
+    return torch.stack([part.unflatten(1, (slots, -1)).sum(dim=2) for part in mask[:2]], dim=-1)
+
+
+def overlap(one: Bool[Tensor, "B N"], other: Bool[Tensor, "B N"]) -> Float64[Tensor, "B"]:
+    """Intersection over union of two sets of units: how much of a mask noise leaves as it was."""
+    return _share(one & other, one | other)
+
+
+def visible_by_range(
+    mask: Mask, units: Units, position_m: Float[Tensor, "B slots 3"], edges_m: tuple[float, ...] = RANGES_M
+) -> Float64[Tensor, "B bins"]:
+    """For places by their distance from the camera of their slot, and for directions last: the visible share."""
+    place = _place(units)
+    away = (place - position_m[:, _slot(units), None].to(place)).norm(dim=-1)
+    away = away.masked_fill(is_direction(place), torch.inf)
+    counted, bins = _known(units) & units.valid[..., None], []
+    for low, high in zip(edges_m, (*edges_m[1:], float("inf")), strict=True):
+        bins.append(counted & (away >= low) & (away < high))
+    bins.append(counted & away.isinf())
+    return torch.stack([_share(mask.visible[..., None].expand_as(part), part) for part in bins], dim=1)
+
+
+def stay_share(
+    place: Float[Tensor, "B N S 3"], shots: Shots, image_px: tuple[int, int], grid: tuple[int, int, int]
+) -> Float64[Tensor, "B"]:
+    """Of the units of the first frame whose middle place is known: the share that lies within half a unit of where it
+    was, in all frames. What a static tube would have to be for hiding to hide."""
+    first = place[:, : grid[1] * grid[2]]
+    middle = first[:, :, first.shape[2] * grid[0] // shots.intrinsics.shape[1] // 2]
+    u, v, depth = shots.project(middle.double()).unbind(dim=-1)
+    height, width = image_px[0] / grid[1], image_px[1] / grid[2]
+    near = ((u - u[:, :1]).abs() <= width / 2) & ((v - v[:, :1]).abs() <= height / 2) & (depth > 0)
+    return _share(near.all(dim=1), ~middle.isnan().any(dim=-1) & ~is_direction(middle))
+
+
+def shaken(
+    world_from_camera: Float[Tensor, "B T 4 4"],
+    frame_time_s: Float[Tensor, "B T"],
+    key: Int64[Tensor, "B"],
+    *,
+    turn_deg: float = 0.1,
+    shift_m: float = 0.05,
+    time_s: float = 0.01,
+) -> Float64[Tensor, "B T 4 4"]:
+    """The poses with normal errors of these standard deviations, along each axis and for each frame apart."""
+    n_frames = world_from_camera.shape[1]
+    turn, shift, late = normal(key, 7 * n_frames).split([3 * n_frames, 3 * n_frames, n_frames], dim=1)
+    noisy = poses_at(world_from_camera.double(), frame_time_s.double(), frame_time_s.double() + time_s * late)
+    noisy[..., :3, :3] = noisy[..., :3, :3] @ rotation(turn.unflatten(1, (n_frames, 3)) * torch.pi / 180 * turn_deg)
+    noisy[..., :3, 3] += shift.unflatten(1, (n_frames, 3)) * shift_m
+    return noisy
+
+
+def _place(units: Units) -> Tensor:
+    if units.place is None:
+        return torch.full((*units.valid.shape, 1, 3), torch.nan, device=units.valid.device)
+    return units.place
+
+
+def _known(units: Units) -> Bool[Tensor, "B N S"]:
+    return ~_place(units).isnan().any(dim=-1)
+
+
+def _slot(units: Units) -> Int64[Tensor, "N"]:
+    _, rows, columns = grid_3d(units)
+    return torch.arange(units.valid.shape[1], device=units.valid.device) // (rows * columns)
+
+
+def _elsewhere(units: Units, seen: Tensor) -> Bool[Tensor, "B N S T"]:
+    """Whether a place is in view in a frame of another slot than its own."""
+    slot = _slot(units)
+    return (seen >= 0) & (slot[seen.clamp(min=0)] != slot[:, None, None])
+
+
+def _role(chosen: Bool[Tensor, "B N"], seen: Tensor) -> Bool[Tensor, "B N S T"]:
+    """Whether the unit that shows a place in a frame is among the chosen."""
+    return chosen.gather(1, seen.clamp(min=0).flatten(1)).view_as(seen) & (seen >= 0)
+
+
+def _share(part: Tensor, whole: Tensor) -> Float64[Tensor, "B"]:
+    """How much of `whole` is in `part`, per sample; NaN where there is nothing."""
+    whole = whole.expand(torch.broadcast_shapes(part.shape, whole.shape))
+    return (part & whole).flatten(1).sum(dim=1).double() / whole.flatten(1).sum(dim=1)
+
+
+def _mean(share: Tensor) -> float:
+    return float(share.nanmean())

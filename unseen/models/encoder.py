@@ -55,6 +55,12 @@ class Encoder(nn.Module):
         `live` are padding and are never read.
         With `layers`, a list: the output of each named block, through the same final norm. Block -1 is the last.
         """
+        if tuple(x_visible.shape[2:]) != tuple(self.unit):
+            raise UnseenError(
+                f"units of {tuple(x_visible.shape[2:])} numbers, where the encoder was built for {tuple(self.unit)}",
+                "what a unit holds has one shape, in crops of training as in whole frames of monitors and probes",
+                "a unit of one's own must not grow with the picture",
+            )
         outputs = self.run(self.patch_embed(x_visible), centre, live, (-1,) if layers is None else layers)
         return outputs[0] if layers is None else outputs
 

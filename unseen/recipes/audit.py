@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +17,13 @@ from unseen.data.source import Imagined
 from unseen.data.store import Store
 from unseen.errors import UnseenError
 from unseen.evaluate.audit import BATCH, Draws, audit, draw, steps_of
+from unseen.evaluate.leaks import audit_places
 from unseen.files import write_whole
 from unseen.randomness import keys, uniform
 from unseen.recipes.load import load_recipe
 from unseen.recipes.recipe import Recipe
 from unseen.recipes.run import open_source, training_logs
 from unseen.systems.objective import sample_keys
-from unseen.systems.place_audit import audit_places
 from unseen.units.normalise import apply
 
 EXAMPLES = 8
@@ -114,19 +114,17 @@ def recorded(
         values=stacked([part[2] for part in parts]),
         classes=stacked([part[3] for part in parts]),
         real=True,
-        place_leak=place_leak(recipe, raw[0], *parts[0][:2]),
     )
-    return drawn, frames_of(raw[0], units)
+    return replace(drawn, **places_of(recipe, raw[0], drawn)), frames_of(raw[0], units)
 
 
-def place_leak(recipe: Recipe, clip: Clip, units: Units, key: Tensor) -> float | None:
-    """The share of the target area that another slot shows the model, by the poses of a few clips; None without."""
-    if "world_from_camera" not in clip or "video" not in clip:
-        return None
-    few = {name: value[:EXAMPLES] for name, value in cast(dict[str, Any], clip).items()}
-    tensors: dict[str, Any] = {name: x[:EXAMPLES] for name, x in units._asdict().items() if isinstance(x, Tensor)}
-    found = audit_places(recipe.mask, units._replace(**tensors), cast(Clip, few), key[:EXAMPLES])
-    return None if found is None or np.isnan(found.leak) else found.leak
+def places_of(recipe: Recipe, clip: Clip, drawn: Draws) -> dict[str, Any]:
+    """What the masks of the first recordings do to the places of the world; nothing where no poses are known."""
+    whole: Any = clip
+    some: Any = {name: part[:EXAMPLES] for name, part in whole.items()}
+    found = audit_places(recipe.mask, recipe.unit.cut(apply(recipe.normalise, some))[1], some, drawn.key[:EXAMPLES])
+    by = "measured depth" if "depth_m" in clip else "the ground plane alone"
+    return {} if found is None else {"places": found, "places_by": by}
 
 
 def joined(parts: list[Units]) -> Units:

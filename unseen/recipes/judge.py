@@ -24,7 +24,7 @@ from unseen.models.vit import VisionTransformer
 from unseen.recipes.lineage import lineage_of, unknown_origins
 from unseen.recipes.load import read_recipe
 from unseen.recipes.recipe import Recipe
-from unseen.recipes.run import build, open_source, open_store, read_manifest, spread
+from unseen.recipes.run import build, open_source, open_store, read_manifest, spread, tell_left_out
 from unseen.systems.encode import FrozenEncoder, load_encoder
 from unseen.train import checkpoint
 from unseen.train.distributed import default_device
@@ -134,7 +134,8 @@ def random_twin(recipe: Recipe, source: LogSource, view: View) -> FrozenEncoder:
 
 
 def embed_store(run: Path, data: Path, out: Path, *, trust: tuple[str, ...] = (), batch: int = 32) -> dict[str, Any]:
-    """Pooled features of every camera frame of a store: one Parquet row per frame, written whole or not at all."""
+    """Pooled features of every sample of a store, whole or not at all: one Parquet row for each frame; for a
+    window of frames, that of its middle one."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -142,6 +143,7 @@ def embed_store(run: Path, data: Path, out: Path, *, trust: tuple[str, ...] = ()
     encoder = load_encoder(run, trust=trust).to(device)
     store = Store.open(data)
     source = unmasked(encoder.view).open(store, store.log_ids(), seed=0, log_power=0.0, cache_mb=0)
+    tell_left_out(source)
     parts = []
     for start in range(0, len(source), batch):
         clip = source.frames(range(start, min(start + batch, len(source))))

@@ -61,7 +61,7 @@ def check_overrides(reference: str, assignments: tuple[str, ...]) -> None:
 
 def nearest(name: str, known) -> str:
     match = get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"did you mean {match[0]!r}?" if match else "see the list"
+    return f"did you mean {match[0]!r}?" if match else "name one of these"
 
 
 @cache

@@ -192,10 +192,15 @@ def training_logs(store: Store, split: str | None) -> tuple[list[str], dict[str,
 def open_source(recipe: Recipe, store: Store, logs: list[str]) -> LogSource:
     training = recipe.training
     source = recipe.view.open(store, logs, seed=training.seed, log_power=training.log_power, cache_mb=training.cache_mb)
+    tell_left_out(source)
+    return source
+
+
+def tell_left_out(source: LogSource) -> None:
+    """Name the logs that give no sample."""
     for log, reason in source.left_out.items():
         if first_process():
             print(f"log {log} gives no sample: {reason}", file=sys.stderr)
-    return source
 
 
 def build(recipe: Recipe, source: LogSource, seed: int | None = None) -> MaskedModel:

@@ -37,7 +37,7 @@ def mask_page(result: Mapping[str, Any], pictures: Mapping[str, np.ndarray], out
         charts=_charts(measures["coverage"]),
         steps=[(one["steps"], percent(one["share"])) for one in measures["distance"]["steps"]],
         classes=[_class(one) for one in measures.get("classes") or []],
-        time=_time(measures.get("time")),
+        time=_time(measures),
     )
 
 
@@ -50,7 +50,7 @@ def plain(node: Any) -> str:
 
 
 def percent(value: float | None) -> str:
-    return "unknown" if value is None else f"{100 * value:.1f} %"
+    return "unknown" if value is None or value != value else f"{100 * value:.1f} %"
 
 
 def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -150,13 +150,19 @@ def _class(one: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _time(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    if found is None:
+def _time(measures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if "time" not in measures:
         return []
-    facts = [("targets whose place in the image is visible in another slot", percent(found["image_leak"]))]
-    facts.append(("target area visible, in the world, in another slot", percent(found["place_leak"])))
-    if found["stay"]:
-        facts.append(("places of the image that show the same place of the world one slot on",
-                      percent(found["stay"]["next_slot"])))  # fmt: skip
-        facts.append(("the same, at the end of the clip", percent(found["stay"]["whole_clip"])))
-    return facts
+    facts = [("targets whose place in the image is visible in another slot", percent(measures["time"]["image_leak"]))]
+    found = measures.get("places")
+    if found is None:
+        return [*facts, ("the same in the world", "unknown: no recordings with calibration and poses")]
+    return [
+        *facts,
+        (f"target area that another slot shows, in the world, by {found['by']}", percent(found["leak"])),
+        ("target area in view in another slot that is target there too", percent(found["again"])),
+        ("units of the first frame whose place keeps to them in all frames", percent(found["stay"])),
+        ("known places that another frame has in view", percent(found["in_view"])),
+        ("units none of whose places is known to the mask", percent(found["unknown"])),
+        ("overlap of the targets with those under errors of poses", percent(found["steady"])),
+    ]

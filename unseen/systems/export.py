@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from unseen.codec import to_json
 from unseen.data.source import WithFile
 from unseen.data.views import Frames
+from unseen.data.windows import Windows
 from unseen.errors import UnseenError
 from unseen.models.bert import BertEncoder
+from unseen.models.in_place import ForeignEncoder
 from unseen.models.layouts import beit, bert, ijepa, modernbert, video_mae, vjepa2
 from unseen.models.layouts.official import to_timm
 from unseen.models.layouts.transformers import from_official_names, vit_config
@@ -48,7 +50,8 @@ def export(
     """Write the encoder of a run folder into the new folder `out`, whole or not at all.
 
     timm and transformers get the position table of the nominal frame and a config; they want normalised pixels.
-    ONNX takes raw uint8 images [B, C, H, W] and gives `pooled` and `units`, and is checked against ONNX Runtime.
+    ONNX takes raw uint8 images [B, C, H, W], or videos [B, T, C, H, W], and gives `pooled` and `units`; it is checked
+    against ONNX Runtime.
     """
     writers: dict[str, Callable[[FrozenEncoder, Path], dict[str, Any]]] = {
         "timm": _write_timm,
@@ -151,8 +154,7 @@ def _write_onnx(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
         raise UnseenError(f"{error.name} is not installed", "", "pip install 'unseen[export]'") from None
     model, path = _Tensors(frozen).eval(), folder / "encoder.onnx"
     sizes = _sizes(frozen)
-    channels: Any = frozen.encoder.unit
-    example = _image(2, channels[-1], *sizes[0])
+    example = _raw(frozen, 2, sizes[0])
     with _quiet():
         program: Any = torch.onnx.export(
             model,
@@ -167,7 +169,7 @@ def _write_onnx(frozen: FrozenEncoder, folder: Path) -> dict[str, Any]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     difference, scale = 0.0, 0.0
     for batch, size in enumerate(sizes, start=1):
-        image = _image(batch, example.shape[1], *size)
+        image = _raw(frozen, batch, size)
         for ours, theirs in zip(model(image), session.run(None, {"image": image.numpy()}), strict=True):
             difference = max(difference, float((ours - torch.from_numpy(theirs)).abs().max()))
             scale = max(scale, float(ours.abs().max()))
@@ -186,7 +188,7 @@ def _sizes(frozen: FrozenEncoder) -> list[tuple[int, int]]:
     if not isinstance(frozen.encoder, VisionTransformer):
         return [(height, width)] * 3
     rows, columns = (  # what the tracer made constant stays
-        patch if side > patch else 0 for side, patch in zip(_frame_px(frozen), frozen.encoder.unit[:2], strict=True)
+        patch if side > patch else 0 for side, patch in zip(_frame_px(frozen), frozen.encoder.unit[-3:-1], strict=True)
     )
     return [(height, width), (height + rows, width), (height + 2 * rows, width + columns)]
 
@@ -196,9 +198,9 @@ def _dimensions(frozen: FrozenEncoder) -> dict[int, Any]:
     dynamic: dict[int, Any] = {0: torch.export.Dim("batch")}
     if isinstance(frozen.encoder, VisionTransformer):
         for axis, name in ((0, "rows"), (1, "columns")):
-            patch = frozen.encoder.unit[axis]
+            patch = frozen.encoder.unit[axis - 3]
             if _frame_px(frozen)[axis] > patch:  # of a single row the tracer makes a constant
-                dynamic[2 + axis] = patch * torch.export.Dim(name, min=2)
+                dynamic[_shape(frozen, 1, (0, 0)).index(0) + axis] = patch * torch.export.Dim(name, min=2)
     return dynamic
 
 
@@ -219,10 +221,20 @@ def _quiet() -> Iterator[None]:
 def _vit(frozen: FrozenEncoder) -> tuple[VisionTransformer, tuple[int, ...], tuple[int, ...]]:
     """The encoder, the patch grid of its nominal frame, and its unit, where other libraries know such an encoder."""
     encoder = frozen.encoder
-    if not isinstance(encoder, VisionTransformer):
+    if isinstance(encoder, ForeignEncoder):
         raise UnseenError("the encoder is a user's backbone", "other libraries know the ViT", "export to onnx")
+    if not isinstance(encoder, VisionTransformer):
+        raise UnseenError(
+            f"timm has no {type(encoder.spec).__name__}", "it has ViTs of images", "export to transformers"
+        )
     if len(encoder.unit) == 4 and isinstance(encoder.spec.positions, Sequence1D):
         return encoder, encoder.spec.positions.grid, encoder.unit
+    if len(encoder.unit) == 4:
+        raise UnseenError(
+            "the positions of the encoder are those of times and pixels",
+            "VideoMAE elsewhere numbers its tubes (positions Sequence1D), and V-JEPA 2 turns them (RotaryViT)",
+            "train one of these, or export to onnx",
+        )
     if not isinstance(frozen.unit, Patches):
         raise UnseenError(f"units are {type(frozen.unit).__name__}", "a ViT elsewhere cuts patches", ELSEWHERE)
     rows, columns, _ = encoder.unit
@@ -230,12 +242,13 @@ def _vit(frozen: FrozenEncoder) -> tuple[VisionTransformer, tuple[int, ...], tup
 
 
 def _frame_px(frozen: FrozenEncoder) -> tuple[int, int]:
-    """Height and width of the frame that the encoder was taught on."""
-    if not isinstance(frozen.view, Frames):
+    """Height and width of the frame, or of the frames of the window, that the encoder was taught on."""
+    view = frozen.view.picture if isinstance(frozen.view, Windows) else frozen.view
+    if not isinstance(view, Frames):
         raise UnseenError(
-            f"the encoder reads {type(frozen.view).__name__}", "this export is for encoders of single frames", ELSEWHERE
+            f"the encoder reads {type(view).__name__}", "this export is for frames of one camera", ELSEWHERE
         )
-    return frozen.view.frame_px
+    return view.frame_px
 
 
 def _statistics(normalise: Normalise | None) -> dict[str, list[float]]:
@@ -253,10 +266,17 @@ def _card(frozen: FrozenEncoder, to: str) -> dict[str, Any]:
     }
 
 
-def _image(batch: int, channels: int, height: int, width: int) -> Tensor:
-    """Some image, the same at every call, with all grey levels."""
-    ramp = torch.arange(batch * channels * height * width) * 2654435761 % 2**32 >> 24
-    return ramp.view(batch, channels, height, width).to(torch.uint8)
+def _shape(frozen: FrozenEncoder, batch: int, size: tuple[int, int]) -> tuple[int, ...]:
+    """Of what the encoder takes: images [B, C, H, W] or videos [B, T, C, H, W]."""
+    view: Any = frozen.view
+    return batch, *view.blank().shape[1:-2], *size
+
+
+def _raw(frozen: FrozenEncoder, batch: int, size: tuple[int, int]) -> Tensor:
+    """Some images or videos, the same at every call, with all grey levels."""
+    shape = _shape(frozen, batch, size)
+    ramp = torch.arange(math.prod(shape)) * 2654435761 % 2**32 >> 24
+    return ramp.view(shape).to(torch.uint8)
 
 
 def _save(state: dict[str, Tensor], folder: Path) -> None:

@@ -78,9 +78,11 @@ class Tubes:
             return unknown.expand(len(clip["video"]), math.prod(grid), self.size[0] * self.places**2, 3)
         return found
 
-    def _centres(self, clip: Clip, grid: tuple[int, int, int], device: torch.device) -> Float[Tensor, "B N 3"]:
+    def _centres(
+        self, clip: Clip, grid: tuple[int | torch.SymInt, ...], device: torch.device
+    ) -> Float[Tensor, "B N 3"]:
         slots, rows, columns = grid
-        nominal = torch.arange(slots * self.size[0], device=device)[None] * self.frame_s
+        nominal = torch.arange(slots * self.size[0], device=device)[None] * self.frame_s  # type: ignore[arg-type]
         times = clip.get("frame_time_s", nominal)
         t = times.unflatten(1, (slots, self.size[0])).mean(dim=2) + self.frame_s / 2
         plane = Patches(size=self.size[1:]).centres(rows, columns, clip.get("region_px"), device)

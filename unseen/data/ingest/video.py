@@ -1,5 +1,6 @@
 """Frames of a video as JPEG, upright and with the time that the container gives them. Needs PyAV."""
 
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 from unseen.data.images import BadImage, encode, upright
 from unseen.errors import UnseenError
 
+MISSING_S = 1.0  # seconds of a video's stated length that may lack a frame: the last may stand long, clocks are rounded
 _ORIENTATION = {  # EXIF's number by the signs of a display matrix
     (1, 0, 0, 1): 1,
     (-1, 0, 0, 1): 2,
@@ -39,21 +41,35 @@ def require() -> None:
 def frames(path: Path, every: int) -> Iterator[VideoFrame]:
     """Each `every`-th frame; BadImage where the file is none or breaks off, after the frames before that.
 
-    Also BadImage where its display matrix asks for anything but quarter turns and mirroring.
+    A decoder ends quietly at a cut, so the length that the container states is held against it. Also BadImage where its
+    display matrix asks for anything but quarter turns and mirroring.
     """
     import av
 
+    end_s = 0.0
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise BadImage("no video stream")
-            for number, frame in enumerate(container.decode(video=0)):
+            stream = container.streams.video[0]
+            for number, frame in enumerate(container.decode(stream)):
+                timed = frame.pts is not None and frame.time_base is not None
+                t_ns = round(frame.pts * frame.time_base * 10**9) if timed else None  # type: ignore[operator]
+                end_s = max(end_s, (t_ns or 0) * 1e-9)
                 if number % every == 0:
-                    timed = frame.pts is not None and frame.time_base is not None
-                    t_ns = round(frame.pts * frame.time_base * 10**9) if timed else None  # type: ignore[operator]
                     yield VideoFrame(number, t_ns, upright(frame.to_ndarray(format="rgb24"), orientation(frame)))
+            if _stated_s(stream) - end_s > MISSING_S:
+                raise BadImage("truncated or corrupt video")
     except (av.FFmpegError, OSError) as error:
         raise BadImage("truncated or corrupt video") from error
+
+
+def _stated_s(stream: Any) -> float:
+    """Where a video stream ends by the container's own account, in seconds of its clock; 0 where it says nothing."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+    stated = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))  # Matroska
+    return float(stated[1]) * 3600 + float(stated[2]) * 60 + float(stated[3]) if stated else 0.0
 
 
 def orientation(frame: Any) -> int:

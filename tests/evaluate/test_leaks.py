@@ -1,4 +1,4 @@
-"""The audit of places, on clips small enough to count by hand."""
+"""Leaks through time, on clips small enough to count by hand."""
 
 import math
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from unseen.contract import Clip, Mask, Units
+from unseen.evaluate import leaks
 from unseen.geometry.motion import rotation_vector
 from unseen.geometry.places import FAR_M, Shots, clip_places, ground_below, unit_places
-from unseen.masks import EgoTube, Tube
-from unseen.systems import place_audit as audit
+from unseen.masks import EgoTube, Random, Tube
 
 NAN = math.nan
 
@@ -41,14 +41,22 @@ def sliding(columns: int = 4):
     return seen
 
 
+def test_random_masks_leak_in_the_image_as_often_as_chance_has_it_and_tubes_never():
+    units = units_of(3, 36)
+    units = units._replace(valid=units.valid.expand(200, -1))
+    random = Random(ratio=0.5)(units, torch.arange(200), {})
+    assert leaks.image_leak(random, 3) == pytest.approx(1 - 0.5**2, abs=0.02)
+    assert leaks.image_leak(Tube(ratio=0.5)(units, torch.arange(200), {}), 3) == 0
+
+
 def test_leak_counts_halves_of_targets_that_another_slot_shows():
     units, seen = units_of(2, 4), sliding()
     # slot 0: targets 1 and 2; their halves are seen in slot 1 by units 0, 1 and 1, 2: one half is visible there
-    assert audit.leak_share(row_of("gttg", "vggg"), units, seen).tolist() == [0.25]
-    assert audit.leak_share(row_of("gttg", "gvgg"), units, seen).tolist() == [0.5]
-    assert audit.leak_share(row_of("vttv", "gggg"), units, seen).tolist() == [0.0]  # visible in its own slot is no leak
-    assert audit.again_share(row_of("gttg", "vttg"), units, seen).tolist() == [6 / 8]
-    assert audit.leak_share(row_of("vvvv", "vvvv"), units, seen).isnan().all()
+    assert leaks.leak_share(row_of("gttg", "vggg"), units, seen).tolist() == [0.25]
+    assert leaks.leak_share(row_of("gttg", "gvgg"), units, seen).tolist() == [0.5]
+    assert leaks.leak_share(row_of("vttv", "gggg"), units, seen).tolist() == [0.0]  # visible in its own slot is no leak
+    assert leaks.again_share(row_of("gttg", "vttg"), units, seen).tolist() == [6 / 8]
+    assert leaks.leak_share(row_of("vvvv", "vvvv"), units, seen).isnan().all()
 
 
 def test_places_that_nobody_knows_do_not_count():
@@ -56,24 +64,24 @@ def test_places_that_nobody_knows_do_not_count():
     place[0, 1] = NAN
     place[0, 2, 0] = NAN
     units = units_of(2, 4, place)
-    assert audit.unknown_share(units).tolist() == [1 / 8]
-    assert audit.leak_share(row_of("gttg", "ggvg"), units, sliding()).tolist() == [1.0]
-    assert audit.unknown_share(units._replace(place=None)).tolist() == [1.0]
+    assert leaks.unknown_share(units).tolist() == [1 / 8]
+    assert leaks.leak_share(row_of("gttg", "ggvg"), units, sliding()).tolist() == [1.0]
+    assert leaks.unknown_share(units._replace(place=None)).tolist() == [1.0]
 
 
 def test_in_view_is_of_other_frames():
-    assert audit.in_view_share(units_of(2, 4), sliding()).tolist() == [14 / 16]
+    assert leaks.in_view_share(units_of(2, 4), sliding()).tolist() == [14 / 16]
 
 
 def test_counts_and_overlap():
     mask = row_of("vttg", "vvtg")
-    assert audit.slot_counts(mask, units_of(2, 4)).tolist() == [[[1, 2], [2, 1]]]
-    assert audit.overlap(mask.target, row_of("vtgg", "vvtt").target).tolist() == [0.5]
+    assert leaks.slot_counts(mask, units_of(2, 4)).tolist() == [[[1, 2], [2, 1]]]
+    assert leaks.overlap(mask.target, row_of("vtgg", "vvtt").target).tolist() == [0.5]
 
 
 def test_visible_area_by_range():
     place = torch.tensor([2.0, 7.0, 30.0, FAR_M])[:, None, None] * torch.tensor([1.0, 0, 0]).expand(1, 4, 2, 3)
-    share = audit.visible_by_range(row_of("vtvt"), units_of(1, 4, place), torch.zeros(1, 1, 3))
+    share = leaks.visible_by_range(row_of("vtvt"), units_of(1, 4, place), torch.zeros(1, 1, 3))
     torch.testing.assert_close(share, torch.tensor([[1, 0, NAN, 1, NAN, NAN, 0]]).double(), equal_nan=True)
 
 
@@ -93,17 +101,17 @@ def test_the_audit_of_a_clip_tells_following_from_static():
     units = Units(torch.zeros(1, n, 3), torch.ones(1, n, dtype=torch.bool), torch.ones(1, n), grid)
     placed = units._replace(place=clip_places(clip, grid, 2))
     key = torch.tensor([3])
-    follows = audit.audit_places(EgoTube(), placed, clip, key)
-    static = audit.audit_places(Tube(ratio=0.75), units, clip, key)
+    follows = leaks.audit_places(EgoTube(), placed, clip, key)
+    static = leaks.audit_places(Tube(ratio=0.75), units, clip, key)
     assert 4 * follows.leak < static.leak
     assert follows.counts == [(60, 120)] * 2 and static.counts == [(60, 180)] * 2
     assert follows.stay == static.stay < 0.6 and follows.in_view == static.in_view > 0.8
     assert (follows.unknown, static.unknown) == (0.0, 1.0)
     assert 0.8 < follows.steady < 1 and math.isnan(static.steady)
     assert len(follows.visible_by_range) == 7 and all(0 <= share <= 1 for share in follows.visible_by_range)
-    still = audit.audit_places(EgoTube(), placed._replace(place=clip_places(clip_of(0), grid, 2)), clip_of(0), key)
+    still = leaks.audit_places(EgoTube(), placed._replace(place=clip_places(clip_of(0), grid, 2)), clip_of(0), key)
     assert (still.leak, still.stay, still.in_view) == (0, 1, 1)
-    assert audit.audit_places(Tube(), units, Clip(video=clip["video"]), key) is None
+    assert leaks.audit_places(Tube(), units, Clip(video=clip["video"]), key) is None
 
 
 @pytest.mark.parametrize(
@@ -118,13 +126,13 @@ def test_the_road_leaves_static_tubes_as_computed_elsewhere(speed, frames, expec
     size, grid = (896, 1600), (frames, 56, 100)
     place = unit_places(grid, k, poses, size, 1, None, ground_below(poses, 1.5), samples=1)
     place[place[..., :2].norm(dim=-1) > 60] = NAN
-    assert abs(float(audit.stay_share(place, Shots.of(k, poses, size[0]), size, grid)) - expected) < 0.006
+    assert abs(float(leaks.stay_share(place, Shots.of(k, poses, size[0]), size, grid)) - expected) < 0.006
 
 
 def test_shaken_poses_are_off_as_said():
     poses = torch.eye(4, dtype=torch.float64).repeat(200, 8, 1, 1)
     poses[:, :, 0, 3] = 10 * torch.arange(8) * 0.1
-    noisy = audit.shaken(poses, torch.arange(8)[None].expand(200, -1) * 0.1, torch.arange(200))
+    noisy = leaks.shaken(poses, torch.arange(8)[None].expand(200, -1) * 0.1, torch.arange(200))
     off = (noisy[..., :3, 3] - poses[..., :3, 3]).std(dim=(0, 1))
     torch.testing.assert_close(off, torch.tensor([math.hypot(0.05, 0.1), 0.05, 0.05]).double(), rtol=0.1, atol=0)
     turn = torch.rad2deg(rotation_vector(noisy[..., :3, :3])).std(dim=(0, 1))
