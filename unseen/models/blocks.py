@@ -17,8 +17,8 @@ class Attention(nn.Module):
     """Multi-head self-attention.
 
     The bias of the keys adds the same to all scores of a query, so softmax removes it: leaving it out (BEiT, VideoMAE)
-    and any value give the same attention. With `wanted`, the output of those tokens only: all are keys, not all queries
-    are answered.
+    and any value give the same attention. With `wanted`, the output of those tokens only: all attend, and the
+    projection is left out for the others.
     """
 
     def __init__(self, width: int, heads: int):

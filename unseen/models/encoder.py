@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unseen.contract import Shapes, Units
 from unseen.errors import UnseenError
-from unseen.models.blocks import call
+from unseen.models.blocks import call, of_wanted
 from unseen.packing import Packing
 
 
@@ -74,7 +74,8 @@ class Encoder(nn.Module):
     ) -> list[Tensor]:
         """The same from embedded units, positions not yet added: a list of the layers' outputs.
 
-        With `wanted`, the last block computes these units only, packed and without class token.
+        With `wanted`, every output is of these units only, packed and without class token, and the last block that is
+        run computes no others.
         """
         raise NotImplementedError
 
@@ -91,12 +92,16 @@ class Encoder(nn.Module):
         layers: tuple[int, ...],
         wanted: Packing | None = None,
     ) -> list[Tensor]:
-        """Run the blocks, each with its own further inputs, and give the outputs of `layers` through the final norm."""
-        numbers, outputs, last = [self.layer(layer) for layer in layers], {}, len(self.blocks) - 1
-        for number, (block, more) in enumerate(zip(self.blocks, inputs, strict=True)):
+        """Run the blocks, each with its own further inputs, and give the outputs of `layers` through the final norm.
+
+        None above the highest of `layers` is run.
+        """
+        numbers, outputs = [self.layer(layer) for layer in layers], {}
+        last = max(numbers)
+        for number, (block, more) in enumerate(list(zip(self.blocks, inputs, strict=True))[: last + 1]):
             x = call(block, x, *more, recompute=self.recompute, wanted=wanted if number == last else None)
             if number in numbers:
-                outputs[number] = self.norm(x)
+                outputs[number] = self.norm(x if number == last else of_wanted(x, wanted))
         return [outputs[number] for number in numbers]
 
     def layer(self, layer: int) -> int:
