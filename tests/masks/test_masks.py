@@ -25,12 +25,14 @@ def grid_units(batch: int, rows: int, columns: int) -> Units:
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.int16, torch.int64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int16, torch.int32, torch.int64])
 @given(seed=st.integers(0, 10_000), n_units=st.integers(1, 20))
 def test_choose_equals_a_slow_loop(dtype, seed, n_units):
     generator = torch.Generator().manual_seed(seed)
     score = torch.randint(0, 6, (3, n_units), generator=generator).to(dtype)  # with ties
-    if not dtype.is_floating_point:
+    if dtype.is_floating_point:
+        score = score.masked_fill(score == 0, -torch.inf).masked_fill(score == 5, torch.inf)
+    else:
         score += torch.iinfo(dtype).max - 5  # up to the highest there is, past what a float holds
     valid = torch.rand(3, n_units, generator=generator) < 0.7
     n_visible, n_target = (torch.randint(0, n_units + 3, (3,), generator=generator) for _ in range(2))
@@ -70,6 +72,12 @@ def test_policies_that_need_a_grid_say_so(policy):
     units = grid_units(2, 4, 6)._replace(grid=None)
     with pytest.raises(UnseenError, match="2-D grid"):
         policy(units, torch.arange(2), {})
+
+
+@pytest.mark.parametrize("grid", [(1, 20_000), (1024, 1024)])
+def test_grids_that_are_too_large_for_32_bits_are_refused(grid):
+    with pytest.raises(UnseenError, match="grid of"):
+        Block()(grid_units(1, *grid), torch.arange(1), {})
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.01, 75.0, math.nan])

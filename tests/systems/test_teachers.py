@@ -121,6 +121,18 @@ def test_codes_that_nobody_uses_come_back(tmp_path):
     assert encoder.use[3] > 0
 
 
+def test_units_that_do_not_exist_change_no_word(tmp_path):
+    tokenizer(tmp_path)
+    goal, _ = trained_by(Codes(tokenizer=str(tmp_path)), InPlace(encoder=VIT))
+    values, units = UNIT.cut(Clip(image=torch.rand(3, 3, 16, 24, generator=torch.Generator().manual_seed(1))))
+    there = units.valid.clone()
+    there[:, 12:] = False
+    other = values.clone()
+    other[:, 12:] = 9.0
+    words = [goal.target("features").make(v, units._replace(valid=there), {})[:, :12] for v in (values, other)]
+    assert torch.equal(*words)
+
+
 def test_words_are_the_tokenizers_ids_and_its_logs_count_as_seen(tmp_path):
     _, net = tokenizer(tmp_path / "tokens", logs=("seen_by_the_tokenizer",))
     goal, model = trained_by(Codes(tokenizer=str(tmp_path / "tokens")), InPlace(encoder=VIT))

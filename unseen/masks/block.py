@@ -3,7 +3,8 @@
 The idea is BEiT's block-wise masking (Bao et al., ICLR 2022, algorithm 1): rectangles of random area and aspect until
 the count is reached. Two defects of the published sampler are absent by construction: it misses the count in a third
 of its draws, and it hides corner cells 4 % of the time where central ones reach 71 %. Here rectangles may hang over the
-border, so that every cell is covered equally often, and the last one is cut to the exact count.
+border, so that each covers every cell equally often, and the last one is cut to the exact count. Of 14 x 14 cells all
+are then hidden equally often at a ratio of 0.4, and at 0.75 the corners 73 %, the middle 77 % of the time.
 """
 
 from dataclasses import dataclass

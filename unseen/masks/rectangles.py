@@ -1,9 +1,11 @@
 """Random rectangles on a grid: which of them covers a cell first. Block and MultiBlock are made of it.
 
 The rectangles of a sample come in an endless order, and as many are looked at as its count of cells takes. Every
-rectangle that touches the grid is equally likely, also where it hangs over the border, so no cell is favoured.
+place at which a rectangle touches the grid is equally likely, also where it hangs over the border: each rectangle
+covers every cell equally often. Their union, cut to an exact count, is even but for a little more in the middle.
 
-All is small whole numbers, in numpy on the CPU, whichever device asks: the same to the bit everywhere.
+All is small whole numbers, in numpy on the CPU, whichever device asks: the same to the bit on all machines that store
+the low byte first.
 """
 
 from functools import lru_cache
@@ -13,12 +15,15 @@ import torch
 from jaxtyping import Bool, Int32, Int64
 from torch import Tensor
 
+from unseen.errors import UnseenError
 from unseen.randomness import words
 
 _AT_ONCE = 16  # rectangles looked at together: the bits of a cell's number; few images need more
 _MOST = 60  # batches of them; whatever is not covered then follows by line
-_NEXT = 127 + _AT_ONCE  # how far the numbers of one batch lie above those of the next
+_FIRST = 127  # the number of the last rectangle of the first batch; 0: none covers the cell
+_NEXT = _AT_ONCE + 1  # how far the numbers of one further batch lie above those of the next
 _LEVELS = 64  # of area, and of aspect: 12 bits together
+_LONGEST, _LARGEST = 2**14, 2**19  # side and number of cells of a grid: beyond, 32 bits are too few
 
 
 def covering_order(
@@ -33,18 +38,19 @@ def covering_order(
 
     The `count` valid cells of highest score are whole rectangles but for the last, which is cut by a straight line from
     above or from below. A sample draws one entry of `area`: the share of the grid that a rectangle covers, smallest and
-    largest. Areas are uniform, aspects (height over width) log-uniform, each by itself.
+    largest. Areas are uniform, aspects (height over width) log-uniform, each by itself. UnseenError for a grid of a
+    longer side than 16384 or of more than 524288 cells.
     """
     key, exists, wanted, sizes = key.cpu(), valid.cpu().numpy(), count.cpu().numpy(), _sizes(grid, area, aspect)
     draw = _draw(key)
     kind = draw[:, -1] * len(area) >> 16
     order = _order(draw, grid, sizes, kind)
     for turn in range(1, _MOST):
-        covered = order > -_NEXT * (turn - 1)
+        covered = order > _NEXT * (1 - turn)
         short = np.flatnonzero((covered & exists).sum(axis=1) < wanted)
         if not len(short):
             break
-        more = _order(_draw(key[short] ^ turn), grid, sizes, kind[short]) - _NEXT * turn
+        more = np.maximum(_order(_draw(key[short] ^ turn), grid, sizes, kind[short]) - _FIRST, -1) + 1 - _NEXT * turn
         order[short] = np.where(covered[short], order[short], more)
     n_cells = order.shape[1]
     order *= n_cells
@@ -75,6 +81,12 @@ def _order(draw: np.ndarray, grid: tuple[int, int], sizes: np.ndarray, kind: np.
 @lru_cache(maxsize=64)
 def _sizes(grid: tuple[int, int], area: tuple[tuple[float, float], ...], aspect: tuple[float, float]) -> np.ndarray:
     """The height and width [2, entries of `area` * _LEVELS^2] of equally likely rectangles of each entry."""
+    if max(grid) > _LONGEST or grid[0] * grid[1] > _LARGEST:
+        raise UnseenError(
+            f"a grid of {grid[0]} x {grid[1]} units",
+            f"rectangles are drawn on sides up to {_LONGEST} and up to {_LARGEST} units",
+            "cut larger units",
+        )
     level = (np.arange(_LEVELS) + 0.5) / _LEVELS
     low, high = np.array(area).T[..., None, None]
     side = np.sqrt((low + level[:, None] * (high - low)) * grid[0] * grid[1])

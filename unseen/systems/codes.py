@@ -73,7 +73,7 @@ class BoundCodes:
     @torch.no_grad()
     def make(self, values: Shaped[Tensor, "B N *P"], units: Units, clip: Clip) -> Int64[Tensor, "B N"]:
         """The id of every unit of the whole clip."""
-        tokens = self.network(values, units.centre.expand(len(values), -1, -1), None)
+        [tokens] = self.network.of_units(values, units, 1)
         return self.network.ids(tokens)
 
     def prediction(self, target: Int64[Tensor, "B N"]) -> tuple[int, ...]:
