@@ -10,7 +10,12 @@ from test_commands import begun, recordings
 
 import unseen
 from unseen.cli import main
+from unseen.data.splits import load_split
+from unseen.data.store import Store
 from unseen.errors import UnseenError
+from unseen.recipes.judge import completed
+from unseen.recipes.load import read_recipe
+from unseen.recipes.run import open_source, read_manifest
 
 VIEW = ("view.frame_px=[16, 24]", "view.crop_px=[16, 24]")
 STEPS = ("training.steps=2", "training.warmup=1", "training.batch=4", "training.monitor_samples=2")
@@ -51,6 +56,11 @@ def test_a_tokenizer_that_saw_the_test_logs_is_told_at_once_and_refused_by_probe
     assert "1 test logs of the split 'default' were seen by what this run is made of" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path / "run")]) == 2
     assert "tests on 1 logs of the pretraining" in capsys.readouterr().err
+    run, opened = tmp_path / "run", Store.open(store)
+    recipe, manifest = read_recipe(run / "recipe.json"), read_manifest(run)
+    source = open_source(recipe, opened, manifest["logs"])
+    assert completed(run, recipe, source, opened, load_split(opened, "default").logs("test")) is None
+    assert "left out: 1 of them were seen in the pretraining" in capsys.readouterr().err
 
 
 def test_one_of_the_training_logs_alone_is_taken(made, tmp_path, capsys) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unseen.contract import Clip, MaskedModel
-from unseen.evaluate.completion import BATCH, completion, log_sums, summary
+from unseen.evaluate.completion import BATCH, completion, log_sums, summary, training_means
 from unseen.masks import Random
 from unseen.systems.baselines import predictions
 from unseen.systems.objective import Objective, Term, sample_keys, unit_weights
@@ -112,6 +112,15 @@ def test_logs_without_a_hidden_unit_say_nothing():
     one = summary(sums, of_ids=False, seed=0)
     assert one["n_logs"] == 1 and one["losses"] == {"model": 0.5, "mean": 1.0}
     assert summary({kind: value[:1] for kind, value in sums.items()}, of_ids=False, seed=0)["losses"] == {}
+
+
+def test_a_training_in_which_no_unit_counts_means_nothing_known():
+    class Flat(Drives):
+        def frames(self, indices, *, previous=False, labels=False):
+            return Clip(**super().frames(indices, previous=previous) | {"image": torch.zeros(len(indices), 3, 16, 24)})
+
+    [mean] = training_means(GOAL, Flat(), 4, 0).values()
+    assert torch.equal(mean.prediction, torch.zeros(4, 4, 3))
 
 
 def test_a_batch_without_a_past_counts_its_neighbours():

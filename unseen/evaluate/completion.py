@@ -74,7 +74,7 @@ class Mean(NamedTuple):
 
 
 def training_means(objective: Objective, source: Samples, samples: int, seed: int) -> dict[str, Mean]:
-    """The mean target of each loss over the units that count."""
+    """The mean target of each loss over the units that count; zeros, or all classes alike, where none does."""
     sums: dict[str, list[Tensor]] = {}
     counts: dict[str, int] = {}
     of_ids: dict[str, bool] = {}
@@ -86,7 +86,7 @@ def training_means(objective: Objective, source: Samples, samples: int, seed: in
                 chosen = torch.bincount(chosen, minlength=(objective.target(name).prediction(target) or (0,))[0])[None]
             sums.setdefault(name, []).append(chosen.double().sum(dim=0))
             counts[name] = counts.get(name, 0) + len(chosen)
-    means = {name: torch.stack(parts).sum(dim=0) / counts[name] for name, parts in sums.items()}
+    means = {name: torch.stack(parts).sum(dim=0) / max(counts[name], 1) for name, parts in sums.items()}
     return {
         name: Mean((log_share(mean[None, None])[0, 0] if of_ids[name] else mean).float(), of_ids[name])
         for name, mean in means.items()

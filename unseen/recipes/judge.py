@@ -60,11 +60,12 @@ def judge(
         trained_on |= lineage_of(other)
         unknown |= unknown_origins(other)
     features |= floors
+    assigned = roles(store, split, manifest, trained_on)
     result = evaluate(
         features,
         unmasked(recipe.view).open(store, store.log_ids(), seed=0, log_power=0.0, cache_mb=recipe.training.cache_mb),
         recipe.probes,
-        split=roles(store, split, manifest, trained_on),
+        split=assigned,
         lineage=trained_on,
         unknown_lineage=sorted(unknown),
         ledger=store.path,
@@ -77,18 +78,22 @@ def judge(
         f"the lineage of the initial weights {name} is unknown: they may have been trained on the test logs"
         for name in sorted(unknown)
     ]
-    assigned = roles(store, split, manifest, trained_on)
     result["completion"] = completed(run, recipe, seen, store, [log for log in assigned if assigned[log] == "test"])
     write_whole(run / "evaluation.json", json.dumps(result, indent=2) + "\n")
     return result
 
 
 def completed(run: Path, recipe: Recipe, seen: LogSource, store: Store, tested: list[str]) -> dict[str, Any] | None:
-    """The run's own losses on the test logs; None where its last checkpoint is gone, or none of them can be masked."""
+    """The run's own losses on the test logs; None, with the reason said, where its last checkpoint is gone, one of them
+    was seen by the run or by anything that it is made of, or none of them can be masked."""
     path = checkpoint.last(run)
-    if path is None or not tested or set(tested) & set(seen.log_ids):
+    if not tested:
         return None
     try:
+        if path is None:
+            raise UnseenError(f"{run} has no checkpoint any more")
+        if spoiled := sorted(lineage_of(run) & set(tested)):
+            raise UnseenError(f"{len(spoiled)} of them were seen in the pretraining, such as {spoiled[0]}")
         unseen = recipe.view.open(store, tested, seed=0, log_power=0.0, cache_mb=0)
     except UnseenError as error:
         print(f"the run's own losses on the test logs are left out: {error}", file=sys.stderr)
