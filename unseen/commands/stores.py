@@ -109,19 +109,7 @@ def ingest(
         label: the column of a class.
         redacted: the column that says that a passage was withheld.
     """
-    options = {name: value for name, value in locals().items() if name not in ("format", "src", "store")}
-    from unseen.data.ingest.folder import ingest_folder
-    from unseen.data.ingest.text import ingest_text
-
-    readers: dict[str, Callable[..., Any]] = {"folder": ingest_folder, "text": ingest_text}
-    reader = readers[format]
-    done = reader(Path(src), Path(store), **_understood(format, reader, options))
-    for warning in done.warnings:
-        say(warning)
-    skipped = sum(done.skipped_by_reason.values())
-    say(f"{len(done.written)} logs, {done.frames} frames, {done.labels} labels; {len(done.present)} logs were there; "
-         f"{skipped} skipped {done.skipped_by_reason or ''}")  # fmt: skip
-    return asdict(done)
+    return _ingested(**locals())
 
 
 def inspect(store: Path, /, *, verify: bool = False, out: Path | None = None) -> Result:
@@ -222,6 +210,24 @@ def tokenize(
     made = train_tokenizer(Store.open(store), logs, path, kind=kind, vocabulary=vocabulary, case=case)
     say(f"{made['vocabulary']} tokens from {made['passages']} passages of {len(logs)} logs in {path}")
     return {"tokenizer": str(path), **made}
+
+
+def _ingested(format: str, src: Path, store: Path, **options: Any) -> Result:
+    """Ingest by the reader of a format, and say what came of it."""
+    from unseen.data.ingest.folder import ingest_folder
+    from unseen.data.ingest.text import ingest_text
+
+    readers: dict[str, Callable[..., Any]] = {"folder": ingest_folder, "text": ingest_text}
+    if format not in readers:
+        raise UnseenError(f"no format {format!r}", f"the formats are {', '.join(readers)}")
+    reader = readers[format]
+    done = reader(Path(src), Path(store), **_understood(format, reader, options))
+    for warning in done.warnings:
+        say(warning)
+    skipped = f"{sum(done.skipped_by_reason.values())} skipped {done.skipped_by_reason or ''}"
+    there = f"{len(done.present)} logs were there"
+    say(f"{len(done.written)} logs, {done.frames} frames, {done.labels} labels; {there}; {skipped}")
+    return asdict(done)
 
 
 def _understood(format: str, reader: Callable[..., Any], options: Result) -> Result:

@@ -7,15 +7,15 @@ role only. An unknown key links nothing: it is counted and said, never taken for
 import fnmatch
 import json
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
-from unseen.data.schema import ALIASES, identity
+from unseen.data.links import link_values, tied_components, ties, witness
+from unseen.data.schema import identity
 from unseen.data.store import Store
 from unseen.data.writer import folder_name
 from unseen.errors import UnseenError
@@ -76,14 +76,14 @@ def split_store(
     if not logs:
         raise UnseenError(f"the store {store.path} is empty", "", "ingest something first")
     _check_roles(fractions, assignment)
-    values, unknown = _link_values(store, by)
-    component = _components(logs, values)
+    values, unknown = link_values(store, by)
+    component = tied_components(logs, values)
     roles = _explicit(logs, assignment or {}, rest_is_open=fractions is not None)
     _refuse_crossing(logs, values, component, roles)
     members = [[log for log, of in zip(logs, component, strict=True) if of == one] for one in range(max(component) + 1)]
     chosen = _fill(members, frames, roles, fractions or {}, seed)
     components: list[dict[str, Any]] = [
-        {"logs": group, "role": role, "frames": sum(frames[log] for log in group), "shared": _ties(group, values)}
+        {"logs": group, "role": role, "frames": sum(frames[log] for log in group), "shared": ties(group, values)}
         for group, role in zip(members, chosen, strict=True)
     ]
     split = Split(
@@ -135,48 +135,6 @@ def _frame_counts(store: Store) -> dict[str, int]:
     return {log: counts[log] for log in store.log_ids()}
 
 
-def _link_values(store: Store, by: Sequence[str]) -> tuple[dict[str, dict[str, str]], dict[str, int]]:
-    """Log -> key -> value, known ones only; and how many logs lack each key."""
-    rows = {row["log_id"]: row for row in store.table("log").to_pylist()}
-    attributes = {log: dict(row["attributes"] or ()) for log, row in rows.items()}
-    values: dict[str, dict[str, str]] = {log: {} for log in rows}
-    unknown = {}
-    for key in by:
-        column = ALIASES.get(key, key)
-        if column not in next(iter(rows.values())) and not any(column in own for own in attributes.values()):
-            raise UnseenError(
-                f"no log has {key!r}", "link keys are columns of the log table, or attributes of a sidecar"
-            )
-        for log, row in rows.items():
-            value = row.get(column) if row.get(column) is not None else attributes[log].get(column)
-            if value not in (None, ""):
-                values[log][key] = str(value)
-        unknown[key] = sum(key not in own for own in values.values())
-        if unknown[key] == len(rows):
-            raise UnseenError(
-                f"{key!r} is unknown in every log", "an unknown key links nothing", "split by another key"
-            )
-    return values, unknown
-
-
-def _components(logs: list[str], values: dict[str, dict[str, str]]) -> list[int]:
-    """The component of each log, numbered in the order of logs."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    nodes = {
-        pair: len(logs) + place
-        for place, pair in enumerate(sorted({p for own in values.values() for p in own.items()}))
-    }
-    edges = [(place, nodes[pair]) for place, log in enumerate(logs) for pair in values[log].items()]
-    rows, columns = np.array(edges, dtype=np.int64).reshape(-1, 2).T
-    size = len(logs) + len(nodes)
-    graph = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(size, size))
-    label = connected_components(graph, directed=False)[1][: len(logs)]
-    number: dict[int, int] = {}
-    return [number.setdefault(int(one), len(number)) for one in label]
-
-
 def _explicit(logs: list[str], assignment: Mapping[str, Sequence[str]], rest_is_open: bool) -> dict[str, str]:
     """Log -> role as the user names them."""
     roles: dict[str, str] = {}
@@ -211,28 +169,10 @@ def _refuse_crossing(
         other = first.setdefault(one, log)
         if roles[other] != roles[log]:
             raise UnseenError(
-                f"{roles[other]} and {roles[log]} would share data: {_witness(other, log, values)}",
+                f"{roles[other]} and {roles[log]} would share data: {witness(other, log, values)}",
                 "what shares a link key lies in one role",
                 "put these logs into one role, or split by fewer keys",
             )
-
-
-def _witness(start: str, end: str, values: dict[str, dict[str, str]]) -> str:
-    """The shortest path of shared keys from one log to another."""
-    came: dict[str, tuple[str, str] | None] = {start: None}
-    queue = deque([start])
-    while queue and end not in came:
-        log = queue.popleft()
-        for other in sorted(values):
-            shared = sorted(set(values[log].items()) & set(values[other].items()))
-            if other not in came and shared:
-                came[other] = (log, "{}={}".format(*shared[0]))
-                queue.append(other)
-    path, step = end, came[end]
-    while step is not None:
-        path = f"{step[0]} -[{step[1]}]- {path}"
-        step = came[step[0]]
-    return path
 
 
 def _fill(
@@ -262,16 +202,6 @@ def _fill(
         lack[role] -= size[place]
         empty.discard(role)
     return chosen
-
-
-def _ties(group: list[str], values: dict[str, dict[str, str]]) -> dict[str, list[str]]:
-    """The key values that two or more logs of a component share."""
-    count = Counter(pair for log in group for pair in values[log].items())
-    ties: dict[str, list[str]] = {}
-    for (key, value), times in sorted(count.items()):
-        if times > 1:
-            ties.setdefault(key, []).append(value)
-    return ties
 
 
 def _warnings(store: Store, unknown: dict[str, int], total: int) -> list[str]:

@@ -86,10 +86,7 @@ def ingest_folder(
     naming = Naming(pattern=pattern, class_folders=class_folders, independent=independent, columns=columns or {})
     poses, calibration = (str(path) if path is not None else None for path in (poses, calibration))
     plans, loose, warnings = _planned(src, place, naming, sidecar, key, (labels, poses, calibration), fps)
-    if strict and loose:
-        raise UnseenError(f"{loose[0].file}: {loose[0].reason}", "strict: every file must be usable")
-    if not plans:
-        raise UnseenError(f"no frames in {src}", f"{len(loose)} files were skipped: {counted(loose)}", "check the path")
+    _refuse(plans, loose, src, strict)
     settings = Settings(
         every=every,
         size=size,
@@ -103,6 +100,14 @@ def ingest_folder(
             made.set_classes("seg", list(classes), ignore=list(classes).index(ignore) if ignore else None, small=small)
         outcomes = _write(plans, settings, made, workers, progress)
     return result_of(plans, outcomes, loose, warnings + warnings_of(plans, outcomes, labels))
+
+
+def _refuse(plans: list[LogPlan], loose: list[Skip], src: Path, strict: bool) -> None:
+    """UnseenError where nothing would come in, or where all must and some would not."""
+    if strict and loose:
+        raise UnseenError(f"{loose[0].file}: {loose[0].reason}", "strict: every file must be usable")
+    if not plans:
+        raise UnseenError(f"no frames in {src}", f"{len(loose)} files were skipped: {counted(loose)}", "check the path")
 
 
 def _planned(
