@@ -17,7 +17,7 @@ BIN := .venv/bin
 demo: .venv/.demo-ready  ## world -> ingest -> split -> pretrain -> probe -> report, on the embedded apron
 	$(BIN)/unseen demo --out .demo
 
-test: .venv/.ready  ## the whole test suite, under 12 minutes on 2 cores
+test: .venv/.ready  ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --quiet
 
 lint: .venv/.ready

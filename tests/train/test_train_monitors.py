@@ -233,14 +233,14 @@ def test_a_target_that_is_no_picture_draws_none(tmp_path):
 def test_plain_lines_show_the_loss_beside_its_floor():
     stream = io.StringIO()
     progress = Progress(100, stream)
-    floors = {"pixels": {"null": 1.0, "neighbour": 0.5}}
+    floors = {"pixels": {"null": 1.0, "mean": 0.5, "neighbour": 2.0}}
     progress.show({"kind": "monitor", "step": 0, "losses": {"pixels": 0.75}, "baselines": floors})
     progress.show({"kind": "train", "step": 10, "loss": 0.8125, "samples_per_s": 123.4, "eta_s": 61.2})
     progress.close()
     first, second = stream.getvalue().splitlines()
-    assert "pixels 0.7500 (null 1.0000, neighbour 0.5000)" in first
+    assert "pixels 0.7500 (null 1.0000, mean 0.5000, neighbour 2.0000)" in first
     assert second == (
-        "step 10/100  loss 0.8125 (on the monitor 1.50 of neighbour interpolation)  123 samples/s  ETA 0:01:01"
+        "step 10/100  loss 0.8125 (on the monitor 1.50 of the best baseline, mean)  123 samples/s  ETA 0:01:01"
     )
 
 

@@ -180,10 +180,8 @@ def find_windows(
         for start, end in runs.get(log, ()):
             windows, reason = _run_windows(cameras, view, start, end)
             if view.posed and len(windows):
-                windows, reason = (
-                    windows[_posed(cameras, calibration, start, end)[windows - start].all(axis=1)],
-                    UNPOSED,
-                )
+                posed = _posed(cameras, calibration, start, end)
+                windows, reason = windows[posed[windows - start].all(axis=1)], UNPOSED
             parts.append(windows)
         if sum(map(len, parts)) == 0:
             left_out[log_id] = reason

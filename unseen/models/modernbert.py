@@ -76,7 +76,7 @@ class ModernBertEncoder(Encoder):
             place = place[:1]  # every passage has the same places: one table of angles for all
         width = spec.width // spec.heads
         far = (*turns(place, width, spec.global_base, "halves"), live, None)
-        near = (*turns(place, width, spec.local_base, "halves"), *within(place, spec.window // 2, live))
+        near = (*turns(place, width, spec.local_base, "halves"), *reach(place, spec.window // 2, live))
         inputs = [near if number % spec.global_every else far for number in range(spec.depth)]
         return self.through(self.norm_embed(tokens), inputs, layers, wanted)
 
@@ -120,7 +120,7 @@ class GatedMlp(nn.Module):
         return self.fc2(F.gelu(value) * gate)
 
 
-def within(
+def reach(
     place: Float[Tensor, "#B N 1"], steps: int, live: Bool[Tensor, "B N"] | None
 ) -> tuple[Bool[Tensor, "B N"] | None, Float[Tensor, "#B 1 N N"] | None]:
     """What keeps each query to the live keys at most `steps` away: a mask of keys, or a bias that is -inf elsewhere."""

@@ -15,7 +15,7 @@ class Progress:
 
     def show(self, record: Mapping[str, Any]) -> None:
         if record["kind"] == "monitor":
-            self._floor = _against_neighbour(record)
+            self._floor = _against_best(record)
             self.say(f"step {record['step']}/{self.steps}  on the monitor: {_monitored(record)}")
             return
         eta = timedelta(seconds=round(record["eta_s"]))
@@ -58,10 +58,11 @@ def _monitored(record: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _against_neighbour(record: Mapping[str, Any]) -> str:
-    """The first loss over that of interpolating the neighbours, both on the monitor's frames."""
+def _against_best(record: Mapping[str, Any]) -> str:
+    """The first loss over that of its best baseline, both on the monitor's frames."""
     for name, loss in record["losses"].items():
-        floor = record.get("baselines", {}).get(name, {}).get("neighbour")
-        if floor:
-            return f" (on the monitor {loss / floor:.2f} of neighbour interpolation)"
+        floors = record.get("baselines", {}).get(name, {})
+        best = min(floors, key=lambda kind: floors[kind], default=None)
+        if best is not None and floors[best] > 0:
+            return f" (on the monitor {loss / floors[best]:.2f} of the best baseline, {best})"
     return ""

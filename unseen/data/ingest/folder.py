@@ -99,7 +99,7 @@ def ingest_folder(
         if classes:
             made.set_classes("seg", list(classes), ignore=list(classes).index(ignore) if ignore else None, small=small)
         outcomes = _write(plans, settings, made, workers, progress)
-    return result_of(plans, outcomes, loose, warnings + warnings_of(plans, outcomes, labels))
+    return result_of(outcomes, loose, warnings + warnings_of(plans, outcomes, labels))
 
 
 def _refuse(plans: list[LogPlan], loose: list[Skip], src: Path, strict: bool) -> None:

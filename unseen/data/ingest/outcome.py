@@ -55,7 +55,7 @@ def _unposed(found: list[Coverage]) -> list[str]:
     return warnings
 
 
-def result_of(plans: list[LogPlan], outcomes: list[Outcome], loose: list[Skip], warnings: list[str]) -> IngestResult:
+def result_of(outcomes: list[Outcome], loose: list[Skip], warnings: list[str]) -> IngestResult:
     skipped = loose + [skip for outcome in outcomes for skip in outcome.skipped]
     return IngestResult(
         written=sorted(outcome.log_id for outcome in outcomes if outcome.written),
