@@ -200,6 +200,18 @@ def test_initial_weights_of_unknown_lineage_are_said_to_be(trained, tmp_path, ca
     assert unseen.evaluate(finished)["warnings"] == []
 
 
+def test_a_store_without_labels_is_completed_and_not_probed(trained, tmp_path, capsys) -> None:
+    bare = tmp_path / "bare"
+    assert main(["ingest", "folder", str(trained[0].parent / "frames"), str(bare)]) == 0
+    assert main(["split", str(bare)]) == 0
+    run = tmp_path / "run"
+    shutil.copytree(trained[1], run)
+    assert main(["evaluate", str(run), "--data", str(bare), "--split", "default"]) == 0
+    assert "'segmentation' was not asked" in capsys.readouterr().err
+    found = json.loads((run / "evaluation.json").read_text())
+    assert found["probes"] == [] and found["completion"]["pixels"]["n_logs"] == 1
+
+
 def begun(trained, run: Path, monkeypatch, *words: str, recipe: str = "mae", settings: tuple[str, ...] = SMALL) -> None:
     """A run that fails after its record and before its first checkpoint."""
     from unseen.train import checkpoint

@@ -19,6 +19,7 @@ from unseen.evaluate.completion import completion
 from unseen.evaluate.evaluate import evaluate
 from unseen.evaluate.features import FeatureMaker
 from unseen.evaluate.floors import floors_of
+from unseen.evaluate.probes import Permuted, Probe
 from unseen.files import write_whole
 from unseen.models.vit import VisionTransformer
 from unseen.recipes.lineage import lineage_of, unknown_origins
@@ -38,6 +39,7 @@ def judge(
 ) -> dict[str, Any]:
     """Evaluate a finished run by the probes of its recipe and write evaluation.json into it.
 
+    Probes for which the store has no labels are left out and said; completion of hidden units needs none.
     `against` names other runs (a plain MAE, a nearly-unmasked twin): each becomes one more row of every table.
     """
     recipe, manifest = read_recipe(run / "recipe.json", trust), read_manifest(run)
@@ -64,7 +66,7 @@ def judge(
     result = evaluate(
         features,
         unmasked(recipe.view).open(store, store.log_ids(), seed=0, log_power=0.0, cache_mb=recipe.training.cache_mb),
-        recipe.probes,
+        [probe for probe in recipe.probes if store.has_classes(kind_of(probe))],
         split=assigned,
         lineage=trained_on,
         unknown_lineage=sorted(unknown),
@@ -75,12 +77,23 @@ def judge(
         progress=lambda line: print(line, file=sys.stderr),
     )
     result["warnings"] += [
+        f"probe {probe.name!r} was not asked: {store.path} has no labels of kind {kind_of(probe)!r}; unseen ingest "
+        "--help says how labels come in"
+        for probe in recipe.probes
+        if not store.has_classes(kind_of(probe))
+    ]
+    result["warnings"] += [
         f"the lineage of the initial weights {name} is unknown: they may have been trained on the test logs"
         for name in sorted(unknown)
     ]
     result["completion"] = completed(run, recipe, seen, store, [log for log in assigned if assigned[log] == "test"])
     write_whole(run / "evaluation.json", json.dumps(result, indent=2) + "\n")
     return result
+
+
+def kind_of(probe: Probe) -> str:
+    """The kind of labels that a probe, or the one that it controls, asks for."""
+    return (probe.of if isinstance(probe, Permuted) else probe).labels
 
 
 def completed(run: Path, recipe: Recipe, seen: LogSource, store: Store, tested: list[str]) -> dict[str, Any] | None:
