@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from unseen.contract import Clip, MaskedBatch, MaskedModel, Watched, walk
 from unseen.data.cameras import IGNORE
@@ -20,6 +20,7 @@ from unseen.systems.objective import VISIBLE, Objective, other_weights, predict,
 from unseen.systems.spectrum import effective_rank
 from unseen.train.distributed import to_device
 from unseen.train.pictures import draw
+from unseen.units.normalise import apply
 
 CHUNK = 8  # whole frames at once: several times the units of a training crop
 PICTURES = 6
@@ -47,16 +48,20 @@ class Monitor:
 
     @torch.no_grad()
     def measure(self, model: MaskedModel, precision: str) -> dict[str, Any]:
-        """Losses and their floors by name, loss on hidden units by class, shares, effective rank of the features."""
+        """Losses and their floors by name, loss on hidden units by class, shares, effective rank of the features.
+
+        The features are those that a user gets: of all units of the whole samples, nothing hidden.
+        """
         if self.objective.networks():
             self._make()
         sums, others = Sums(), Sums()
         tally = ClassTally(self.class_names)
         features: list[Tensor] = []
-        with looking(model, features):
+        with looking(model):
             for clip, batch in zip(self.clips, self.batches, strict=True):
                 with autocast(batch.input.device, precision):
                     prediction = predict(model, batch)
+                    features += unmasked(model, self.objective, clip)
                 losses = self.objective.losses(walk(Tensor.float, prediction), batch)
                 weight = unit_weights(batch)
                 add_up(sums, losses, weight)
@@ -80,7 +85,7 @@ class Monitor:
         """Write pictures of a few frames, where a target is made of pixels; whether there was one."""
         clip = next(chunks(self.clips[0], PICTURES))
         batch = self.objective.batch(clip, sample_keys(clip, self.seed, 0, "monitor"))
-        with looking(model, []):
+        with looking(model):
             with autocast(batch.input.device, precision):
                 prediction = walk(Tensor.float, predict(model, batch))
         return draw(self.objective, clip, batch, prediction, path)
@@ -176,19 +181,19 @@ def chunks(clip: Clip, size: int) -> Iterator[Clip]:
         yield Clip(**{name: value[start : start + size] for name, value in clip.items()})  # type: ignore
 
 
+def unmasked(model: MaskedModel, objective: Objective, clip: Clip) -> list[Float[Tensor, "n D"]]:
+    """Features of the units that exist, nothing hidden; an empty list for a model without an encoder of units."""
+    of_units = getattr(getattr(model, "encoder", None), "of_units", None)
+    if of_units is None:
+        return []
+    values, units = objective.unit.cut(apply(objective.normalise, clip))
+    [features] = of_units(values, units, 1)
+    return [features[units.valid].float()]
+
+
 @contextmanager
-def looking(model: MaskedModel, features: list[Tensor]) -> Iterator[None]:
-    """Evaluation mode; what leaves the encoder's last layer is collected as rows [n, D], the class token left out."""
-    encoder = getattr(model, "encoder", None)
-    part: nn.Module | None = getattr(encoder, "norm", None) or getattr(encoder, "net", None) or encoder
-
-    def keep(module: nn.Module, inputs: tuple, output: Any) -> None:
-        if isinstance(output, Tensor):
-            rows = output.flatten(2).transpose(1, 2) if output.ndim == 4 else output
-            skip = int(getattr(encoder, "cls_token", None) is not None)
-            features.append(rows[:, skip:].flatten(0, 1).float())
-
-    handle = part.register_forward_hook(keep) if part is not None else None
+def looking(model: MaskedModel) -> Iterator[None]:
+    """Evaluation mode for a while."""
     training = model.training
     model.eval()
     try:
@@ -196,5 +201,3 @@ def looking(model: MaskedModel, features: list[Tensor]) -> Iterator[None]:
             yield
     finally:
         model.train(training)
-        if handle is not None:
-            handle.remove()
