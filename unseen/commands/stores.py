@@ -76,6 +76,9 @@ def ingest(
 ) -> Result:
     """Copy recordings into a store, log by log; what cannot be read is named and counted.
 
+    Passages of text are compared with all that stand in the store already: repeated ones are left out and counted, and
+    logs whose passages begin alike are tied, as are those that share a value of --link, for `split --by template`.
+
     Args:
         format: how the source is laid out; `folder`: each folder, zip and video below `src` is a log; `text`: tables
             (csv, jsonl, parquet) with a column of passages, and plain files. Of `text`: columns, strict, text, group,

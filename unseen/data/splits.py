@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unseen.data.schema import ALIASES, identity
+from unseen.data.schema import ALIASES, BETWEEN, identity
 from unseen.data.store import Store
 from unseen.data.writer import folder_name
 from unseen.errors import UnseenError
@@ -23,6 +23,7 @@ from unseen.files import write_whole
 from unseen.randomness import keys, name_hash, uniform
 
 FAR = 0.5  # of a share that was asked for: further from it, it is said
+Links = set[tuple[str, str]]  # key and value; of one key there may be several
 ROLES = ("train", "probe", "val", "test", "excluded")  # pretraining; labelled, for probes; choices; the last look; none
 
 
@@ -135,11 +136,11 @@ def _frame_counts(store: Store) -> dict[str, int]:
     return {log: counts[log] for log in store.log_ids()}
 
 
-def _link_values(store: Store, by: Sequence[str]) -> tuple[dict[str, dict[str, str]], dict[str, int]]:
-    """Log -> key -> value, known ones only; and how many logs lack each key."""
+def _link_values(store: Store, by: Sequence[str]) -> tuple[dict[str, Links], dict[str, int]]:
+    """The links of each log, known ones only; and how many logs lack each key."""
     rows = {row["log_id"]: row for row in store.table("log").to_pylist()}
     attributes = {log: dict(row["attributes"] or ()) for log, row in rows.items()}
-    values: dict[str, dict[str, str]] = {log: {} for log in rows}
+    values: dict[str, Links] = {log: set() for log in rows}
     unknown = {}
     for key in by:
         column = ALIASES.get(key, key)
@@ -150,8 +151,8 @@ def _link_values(store: Store, by: Sequence[str]) -> tuple[dict[str, dict[str, s
         for log, row in rows.items():
             value = row.get(column) if row.get(column) is not None else attributes[log].get(column)
             if value not in (None, ""):
-                values[log][key] = str(value)
-        unknown[key] = sum(key not in own for own in values.values())
+                values[log] |= {(key, one) for one in str(value).split(BETWEEN)}
+        unknown[key] = sum(all(key != found for found, _ in own) for own in values.values())
         if unknown[key] == len(rows):
             raise UnseenError(
                 f"{key!r} is unknown in every log", "an unknown key links nothing", "split by another key"
@@ -159,16 +160,13 @@ def _link_values(store: Store, by: Sequence[str]) -> tuple[dict[str, dict[str, s
     return values, unknown
 
 
-def _components(logs: list[str], values: dict[str, dict[str, str]]) -> list[int]:
+def _components(logs: list[str], values: dict[str, Links]) -> list[int]:
     """The component of each log, numbered in the order of logs."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    nodes = {
-        pair: len(logs) + place
-        for place, pair in enumerate(sorted({p for own in values.values() for p in own.items()}))
-    }
-    edges = [(place, nodes[pair]) for place, log in enumerate(logs) for pair in values[log].items()]
+    nodes = {pair: len(logs) + place for place, pair in enumerate(sorted({p for own in values.values() for p in own}))}
+    edges = [(place, nodes[pair]) for place, log in enumerate(logs) for pair in values[log]]
     rows, columns = np.array(edges, dtype=np.int64).reshape(-1, 2).T
     size = len(logs) + len(nodes)
     graph = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(size, size))
@@ -201,9 +199,7 @@ def _explicit(logs: list[str], assignment: Mapping[str, Sequence[str]], rest_is_
     return roles | {log: rest[0] for log in open_logs if rest}
 
 
-def _refuse_crossing(
-    logs: list[str], values: dict[str, dict[str, str]], component: list[int], roles: dict[str, str]
-) -> None:
+def _refuse_crossing(logs: list[str], values: dict[str, Links], component: list[int], roles: dict[str, str]) -> None:
     first: dict[int, str] = {}
     for log, one in zip(logs, component, strict=True):
         if log not in roles:
@@ -217,14 +213,14 @@ def _refuse_crossing(
             )
 
 
-def _witness(start: str, end: str, values: dict[str, dict[str, str]]) -> str:
+def _witness(start: str, end: str, values: dict[str, Links]) -> str:
     """The shortest path of shared keys from one log to another."""
     came: dict[str, tuple[str, str] | None] = {start: None}
     queue = deque([start])
     while queue and end not in came:
         log = queue.popleft()
         for other in sorted(values):
-            shared = sorted(set(values[log].items()) & set(values[other].items()))
+            shared = sorted(values[log] & values[other])
             if other not in came and shared:
                 came[other] = (log, "{}={}".format(*shared[0]))
                 queue.append(other)
@@ -264,9 +260,9 @@ def _fill(
     return chosen
 
 
-def _ties(group: list[str], values: dict[str, dict[str, str]]) -> dict[str, list[str]]:
+def _ties(group: list[str], values: dict[str, Links]) -> dict[str, list[str]]:
     """The key values that two or more logs of a component share."""
-    count = Counter(pair for log in group for pair in values[log].items())
+    count = Counter(pair for log in group for pair in values[log])
     ties: dict[str, list[str]] = {}
     for (key, value), times in sorted(count.items()):
         if times > 1:
@@ -298,16 +294,16 @@ def _astray(
 ) -> list[str]:
     """What a reader would not expect: ties that were found at ingest and cross roles, and shares far from those asked.
 
-    An attribute that ties logs has the name of one of them as its value.
+    An attribute that ties logs has the name of one of them as its value, or of several.
     """
     parts: dict[tuple[str, str], set[str]] = {}
     for row in store.table("log").to_pylist():
-        for key, value in dict(row["attributes"] or ()).items():
-            if key not in by and value in roles:
+        for key, values in dict(row["attributes"] or ()).items():
+            for value in () if key in by else roles.keys() & set(values.split(BETWEEN)):
                 parts.setdefault((key, value), set()).add(roles[row["log_id"]])
     crossing = Counter(key for (key, _), found in parts.items() if len(found - {"excluded"}) > 1)
     warnings = [
-        f"{count} groups of logs that share a {key} lie in several roles: add {key} to --by to keep them together"
+        f"{count} groups of logs with the same {key} lie in several roles: add {key} to --by to keep them together"
         for key, count in sorted(crossing.items())
     ]
     frames = _frame_counts(store)
