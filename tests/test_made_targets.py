@@ -62,6 +62,26 @@ def test_one_of_the_training_logs_alone_is_taken(made, tmp_path, capsys) -> None
     assert "were seen by" not in capsys.readouterr().err
 
 
+def test_paths_of_a_run_mean_the_same_from_another_folder(made, words, reports, tmp_path, monkeypatch) -> None:
+    (reports / "tokenizer.json").rename(tmp_path / "t.json")
+    (reports / "tokenizer.lineage.json").rename(tmp_path / "t.lineage.json")
+    monkeypatch.chdir(tmp_path)
+    begun((made[0], None), tmp_path / "beit", monkeypatch, recipe="beit", settings=named(Path("words")))
+    settings = (*WORDS, "view.tokenizer=t.json")
+    begun((reports, None), tmp_path / "bert", monkeypatch, recipe="bert", settings=settings)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for run in ("beit", "bert"):
+        assert unseen.resume(tmp_path / run)["step"] == 2
+    assert json.loads((tmp_path / "beit" / "lineage.json").read_text())["teachers"][0]["run"] == str(words)
+
+
+def test_a_tokenizer_in_the_store_moves_with_it(reports, tmp_path, monkeypatch) -> None:
+    begun((reports, None), tmp_path / "run", monkeypatch, recipe="bert", settings=WORDS)
+    reports.rename(tmp_path / "moved")
+    assert unseen.resume(tmp_path / "run", data=tmp_path / "moved")["step"] == 2
+
+
 def test_damaged_weights_of_a_tokenizer_are_no_teacher(made, words, tmp_path) -> None:
     flip(words / "encoder.safetensors")
     with pytest.raises(UnseenError, match=r"encoder\.safetensors is damaged"):

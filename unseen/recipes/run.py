@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from unseen.codec import fields_called, to_json
+from unseen.codec import absolute, fields_called, to_json
 from unseen.contract import Calibrated, Clip, MaskedModel, Shapes
 from unseen.data.source import LogSource, WithFile
 from unseen.data.splits import load_split
@@ -47,8 +47,8 @@ def start(
     trust: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Begin a run: the record first, then the training."""
-    recipe = load_recipe(reference, overrides, trust)
     store = Store.open(data)
+    recipe = absolute(load_recipe(reference, overrides, trust), store.path)
     logs, splits = training_logs(store, split)
     source = open_source(recipe, store, logs)
     model = build(recipe, source)
