@@ -53,13 +53,21 @@ def test_a_tokenizer_that_saw_the_test_logs_is_told_at_once_and_refused_by_probe
     assert "tests on 1 logs of the pretraining" in capsys.readouterr().err
 
 
-def test_one_of_the_training_logs_alone_is_taken(made, tmp_path, capsys) -> None:
+def test_one_of_the_training_logs_alone_is_taken_and_may_be_gone_when_the_run_is_judged(made, tmp_path, capsys) -> None:
     store, _ = made
     settings = (*VIEW, *STEPS, *CODES)
     unseen.pretrain("tokenizer", data=store, split="default", out=tmp_path / "words", set=settings)
     unseen.pretrain("beit", data=store, split="default", out=tmp_path / "run", set=named(tmp_path / "words"))
     assert main(["evaluate", str(tmp_path / "run")]) == 0
     assert "were seen by" not in capsys.readouterr().err
+    before = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    (tmp_path / "words").rename(tmp_path / "moved")
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    told = f"(completion) are left out: {tmp_path / 'words'} holds no encoder"
+    assert told in capsys.readouterr().err
+    after = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert before["completion"] and after["completion"] is None and told in after["warnings"][-1]
+    assert [probe["rows"] for probe in after["probes"]] == [probe["rows"] for probe in before["probes"]]
 
 
 def test_paths_of_a_run_mean_the_same_from_another_folder(made, words, reports, tmp_path, monkeypatch) -> None:
