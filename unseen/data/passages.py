@@ -163,6 +163,7 @@ class PassageSource:
             )
         log_of, sensor, self._row, frame = zip(*rows, strict=True)
         self.left_out: dict[str, str] = {}
+        self.thinned: dict[str, str] = {}
         self.log_of, self.sensor_of, self.frame_id = np.array(log_of), list(sensor), list(frame)
         self.sample_id = np.array([sample_id(f, s) for f, s in zip(frame, sensor, strict=True)])
         self._index = {int(one): index for index, one in enumerate(self.sample_id)}

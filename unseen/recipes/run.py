@@ -197,10 +197,15 @@ def open_source(recipe: Recipe, store: Store, logs: list[str]) -> LogSource:
 
 
 def tell_left_out(source: LogSource) -> None:
-    """Name the logs that give no sample."""
-    for log, reason in source.left_out.items():
-        if first_process():
-            print(f"log {log} gives no sample: {reason}", file=sys.stderr)
+    """Name the logs that give no sample, or fewer than they could."""
+    for line in left_out(source) if first_process() else ():
+        print(line, file=sys.stderr)
+
+
+def left_out(source: LogSource) -> list[str]:
+    """What `tell_left_out` says; a run's manifest keeps it."""
+    lines = [f"log {log} gives no sample: {reason}" for log, reason in source.left_out.items()]
+    return lines + [f"log {log} gives fewer samples: {reason}" for log, reason in source.thinned.items()]
 
 
 def build(recipe: Recipe, source: LogSource, seed: int | None = None) -> MaskedModel:
@@ -258,6 +263,7 @@ def record(
             "source_digest": source.digest,
             "logs": logs,
             "samples": len(source),
+            "warnings": left_out(source),
             "split": split,
         },
     )
