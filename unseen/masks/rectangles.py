@@ -7,18 +7,27 @@ All is small whole numbers, in numpy on the CPU, whichever device asks: the same
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int32, Int64
 from torch import Tensor
 
+from unseen.errors import UnseenError
 from unseen.randomness import words
 
 _AT_ONCE = 16  # rectangles looked at together: the bits of a cell's number; few images need more
 _MOST = 60  # batches of them; whatever is not covered then follows by line
 _NEXT = 127 + _AT_ONCE  # how far the numbers of one batch lie above those of the next
 _LEVELS = 64  # of area, and of aspect: 12 bits together
+
+
+def as_pair(value: Any, name: str) -> tuple[float, float]:
+    """Two numbers, as Python or JSON have them, as a tuple, which recipes and caches can hash."""
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(one, int | float) for one in value):
+        raise UnseenError(f"{name} has {value!r}", "two numbers belong together", "such as (0.15, 0.2)")
+    return value[0], value[1]
 
 
 def covering_order(

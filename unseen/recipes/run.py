@@ -285,8 +285,14 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([program(), *sys.argv[1:]]),
     }
+
+
+def program() -> str:
+    """What was called: a script by its name, a module as one calls it."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    return Path(sys.argv[0]).name if module is None else f"python -m {module.name.removesuffix('.__main__')}"
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
