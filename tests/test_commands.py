@@ -162,6 +162,15 @@ def test_verify_names_a_flipped_byte_wherever_it_is(trained, tmp_path, capsys, t
     assert "log_id b" in said and table in said
 
 
+def test_digests_are_for_verify_and_machines(trained, capsys) -> None:
+    for words, told in ((["--verify"], True), ([], False)):
+        assert main(["inspect", str(trained[0]), "--json", *words]) == 0
+        said = capsys.readouterr()
+        assert "log_id a" in said.err and "frames 2" in said.err
+        for name in ("ingest_id", "row_hash", "source_digest"):
+            assert (name in said.err) == told and name in said.out
+
+
 def test_damaged_class_names_are_a_line_and_not_a_traceback(trained, tmp_path, capsys) -> None:
     store = tmp_path / "store"
     shutil.copytree(trained[0], store)
