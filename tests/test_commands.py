@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from unseen.cli import main
 from unseen.codec import replace_at
 from unseen.errors import UnseenError
 from unseen.recipes.images import mae
+from unseen.recipes.run import environment
 
 SMALL = (
     "view.frame_px=[16, 24]",
@@ -123,6 +126,29 @@ def test_a_moved_store_is_asked_for_by_name(trained, tmp_path, capsys) -> None:
     assert main(["resume", str(copy)]) == 2
 
 
+def test_masks_of_the_world_ask_for_recordings(tmp_path, capsys) -> None:
+    assert main(["masks", "videomae_ego", "--draws", "2", "--out", str(tmp_path)]) == 2
+    assert "audit these masks on recordings: --data STORE" in capsys.readouterr().err
+
+
+def test_a_run_without_labels_asks_for_a_labelled_store(trained, tmp_path, capsys) -> None:
+    store, run = tmp_path / "bare", tmp_path / "run"
+    assert main(["ingest", "folder", str(trained[0].parent / "frames"), str(store)]) == 0
+    assert main(["split", str(store)]) == 0
+    shutil.copytree(trained[1], run)
+    assert main(["evaluate", str(run), "--data", str(store), "--split", "default"]) == 2
+    assert "unseen evaluate RUN --data LABELLED" in capsys.readouterr().err
+
+
+def test_a_module_is_recorded_as_one_calls_it(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/unseen/cli.py", "pretrain", "mae"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", SimpleNamespace(name="unseen.cli"))
+    assert environment()["command"] == "python -m unseen.cli pretrain mae"
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/unseen", "pretrain", "mae"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    assert environment()["command"] == "unseen pretrain mae"
+
+
 @pytest.mark.parametrize("table", ["frame.parquet", "label.parquet", "obs-camera.parquet"])
 def test_verify_names_a_flipped_byte_wherever_it_is(trained, tmp_path, capsys, table) -> None:
     store = tmp_path / "store"
@@ -134,6 +160,15 @@ def test_verify_names_a_flipped_byte_wherever_it_is(trained, tmp_path, capsys, t
     assert main(["inspect", str(store), "--verify"]) == 1
     said = capsys.readouterr().err
     assert "log_id b" in said and table in said
+
+
+def test_digests_are_for_verify_and_machines(trained, capsys) -> None:
+    for words, told in ((["--verify"], True), ([], False)):
+        assert main(["inspect", str(trained[0]), "--json", *words]) == 0
+        said = capsys.readouterr()
+        assert "log_id a" in said.err and "frames 2" in said.err
+        for name in ("ingest_id", "row_hash", "source_digest"):
+            assert (name in said.err) == told and name in said.out
 
 
 def test_damaged_class_names_are_a_line_and_not_a_traceback(trained, tmp_path, capsys) -> None:

@@ -63,13 +63,41 @@ def test_a_tokenizer_that_saw_the_test_logs_is_told_at_once_and_refused_by_probe
     assert "left out: 1 of them were seen in the pretraining" in capsys.readouterr().err
 
 
-def test_one_of_the_training_logs_alone_is_taken(made, tmp_path, capsys) -> None:
+def test_one_of_the_training_logs_alone_is_taken_and_may_be_gone_when_the_run_is_judged(made, tmp_path, capsys) -> None:
     store, _ = made
     settings = (*VIEW, *STEPS, *CODES)
     unseen.pretrain("tokenizer", data=store, split="default", out=tmp_path / "words", set=settings)
     unseen.pretrain("beit", data=store, split="default", out=tmp_path / "run", set=named(tmp_path / "words"))
     assert main(["evaluate", str(tmp_path / "run")]) == 0
     assert "were seen by" not in capsys.readouterr().err
+    before = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    (tmp_path / "words").rename(tmp_path / "moved")
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    told = f"(completion) are left out: {tmp_path / 'words'} holds no encoder"
+    assert told in capsys.readouterr().err
+    after = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert before["completion"] and after["completion"] is None and told in after["warnings"][-1]
+    assert [probe["rows"] for probe in after["probes"]] == [probe["rows"] for probe in before["probes"]]
+
+
+def test_paths_of_a_run_mean_the_same_from_another_folder(made, words, reports, tmp_path, monkeypatch) -> None:
+    (reports / "tokenizer.json").rename(tmp_path / "t.json")
+    (reports / "tokenizer.lineage.json").rename(tmp_path / "t.lineage.json")
+    monkeypatch.chdir(tmp_path)
+    begun((made[0], None), tmp_path / "beit", monkeypatch, recipe="beit", settings=named(Path("words")))
+    settings = (*WORDS, "view.tokenizer=t.json")
+    begun((reports, None), tmp_path / "bert", monkeypatch, recipe="bert", settings=settings)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for run in ("beit", "bert"):
+        assert unseen.resume(tmp_path / run)["step"] == 2
+    assert json.loads((tmp_path / "beit" / "lineage.json").read_text())["teachers"][0]["run"] == str(words)
+
+
+def test_a_tokenizer_in_the_store_moves_with_it(reports, tmp_path, monkeypatch) -> None:
+    begun((reports, None), tmp_path / "run", monkeypatch, recipe="bert", settings=WORDS)
+    reports.rename(tmp_path / "moved")
+    assert unseen.resume(tmp_path / "run", data=tmp_path / "moved")["step"] == 2
 
 
 def test_damaged_weights_of_a_tokenizer_are_no_teacher(made, words, tmp_path) -> None:

@@ -11,10 +11,14 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from unseen.errors import UnseenError
 
+# `metadata` of a field that names a file or a folder; `absolute` reads it
+PATH = {"path": "here"}  # from the working folder
+PATH_IN_STORE = {"path": "store"}  # in the store, where it is there, else from the working folder
 Json = Any  # None, bool, int, float, str, list or dict with str keys
 
 
@@ -70,6 +74,30 @@ def fields_called(name: str, node: Any, path: str = "") -> Iterator[tuple[str, A
         if key == name:
             yield f"{path}{key}", value
         yield from fields_called(name, value, f"{path}{key}.")
+
+
+def absolute(node: Any, store: Path) -> Any:
+    """A copy of the tree whose paths (`PATH`, `PATH_IN_STORE`) mean the same from any working folder.
+
+    What lies in the store keeps its name, so that a store may move; so does what is nowhere, for its reader to refuse.
+    """
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        fields = dataclasses.fields(node)
+        new = {f.name: _placed(getattr(node, f.name), f.metadata.get("path"), store) for f in fields if f.init}
+        return dataclasses.replace(
+            node, **{name: value for name, value in new.items() if value is not getattr(node, name)}
+        )
+    if type(node) in (tuple, list):
+        return type(node)(absolute(item, store) for item in node)
+    return {key: absolute(value, store) for key, value in node.items()} if type(node) is dict else node
+
+
+def _placed(value: Any, path: str | None, store: Path) -> Any:
+    if path is None or not isinstance(value, str):
+        return absolute(value, store)
+    if not value or (path == "store" and (store / value).exists()) or not Path(value).exists():
+        return value
+    return str(Path(value).absolute())
 
 
 def replace_at(node: Any, changes: Mapping[str, str], *, trust: Sequence[str] = ()) -> Any:

@@ -22,6 +22,7 @@ from unseen.geometry.camera import OPTICAL_AXES
 from unseen.geometry.pose import inverse, pose, quaternion, transform
 from unseen.masks import EgoTube, Tube
 from unseen.randomness import keys
+from unseen.recipes.run import tell_left_out
 from unseen.units import Tubes
 
 HEADER = "t_ns,x,y,z,qx,qy,qz,qw"
@@ -218,7 +219,7 @@ def test_one_calibration_is_of_one_size(tmp_path):
         ingest_folder(tmp_path / "src", tmp_path / "store", calibration=rig(tmp_path / "rig.json", camera=LENS))
 
 
-def test_windows_that_want_poses_take_none_without(tmp_path):
+def test_windows_that_want_poses_take_none_without_and_count_those(tmp_path, capsys):
     view = Windows(frames=2, step_s=0.2, picture=Frames(frame_px=(48, 64), crop_px=(48, 64)))
     poses = straight(tmp_path / "p.csv", [0.2, 0.4, 1.0])
     ingested(tmp_path, poses=poses, calibration=rig(tmp_path / "rig.json", camera=LENS))
@@ -230,10 +231,16 @@ def test_windows_that_want_poses_take_none_without(tmp_path):
         assert not settings.get("posed") or bool(
             source.frames(range(len(source)))["world_from_camera"].isfinite().all()
         )
+        told.append(source.thinned)
         return source.window[:, 0].tolist()
 
+    told: list[dict[str, str]] = []
     assert starts() == [0, 1, 2, 3, 4] and starts(posed=True) == [1]
     assert starts(posed=True, pose_gap_s=0.6) == [1, 2, 3, 4]
+    missing = "windows have a frame without a calibrated camera or a pose"
+    assert told == [{}, {"log": f"4 of its 5 {missing}"}, {"log": f"1 of its 5 {missing}"}]
+    tell_left_out(Windows(frames=2, step_s=0.2, picture=view.picture, posed=True).open(store, ["log"]))
+    assert f"log log gives fewer samples: 4 of its 5 {missing}" in capsys.readouterr().err
     assert Windows(posed=True).unmasked() == Windows()
     ingested(tmp_path, "bare", poses=poses)
     with pytest.raises(UnseenError, match="--poses FILE --calibration FILE"):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from unseen.data.ingest.text import ingest_text, template
+from unseen.data.ingest.text import ingest_text
+from unseen.data.ingest.ties import template
 from unseen.data.inspect import inspect_store
 from unseen.data.passages import Passages, parts, window
 from unseen.data.splits import split_store
@@ -66,11 +67,57 @@ def test_templates_and_links_stay_together(store):
 def test_a_split_says_what_it_tears_apart_and_which_share_it_misses(store):
     store, _ = store
     torn = split_store(store, "torn", assignment={"train": ["reports/r1"], "test": ["*"]})
-    assert any("1 groups of logs that share a template lie in several roles" in line for line in torn.warnings)
+    assert any("1 groups of logs with the same template lie in several roles" in line for line in torn.warnings)
     kept = split_store(store, "kept", by=["log_id", "template", "month"], fractions={"train": 0.5, "test": 0.5})
     assert kept.warnings == []
     few = split_store(store, "few", by=["template"], fractions={"train": 0.1, "probe": 0.1, "test": 0.8})
     assert any("of the frames, not 10%" in line for line in few.warnings)
+
+
+SNAPSHOTS = {  # each holds the one before; a passage of the second resembles two of the first that are strangers
+    "may": [("r1", "jan", "The tug struck the nose gear at stand 12.", ""), ("r2", "feb", "Wing hit a truck.", "")],
+    "june": [
+        ("r1", "jan", "The tug struck the nose gear at stand 12.", ""),
+        ("r2", "feb", "Wing hit a truck.", ""),
+        ("r3", "mar", "The tug struck the nose gear at stand 47.", ""),
+        ("r3", "apr", "WING hit a truck.", ""),
+        ("r4", "jan", "Engine failed on climb.", ""),
+    ],
+}
+
+
+def ingest_snapshots(tmp_path, **given):
+    paths = {name: table(tmp_path / f"{name}.csv", rows) for name, rows in SNAPSHOTS.items()}
+    call = {"text": "text", "group": ["report"], "link": ["month"], **given}
+    return [ingest_text(path, tmp_path / "store", **call) for path in paths.values()]
+
+
+def test_several_calls_leak_no_more_than_one(tmp_path):
+    _, found = ingest_snapshots(tmp_path)
+    store = Store.open(tmp_path / "store")
+    assert store.log_ids() == ["june/r3", "june/r4", "may/r1", "may/r2"]
+    assert found.skipped_by_reason == {"stands in the store": 2} and found.frames == 3
+    assert store.manifest("june/r3")["skipped_by_reason"] == found.skipped_by_reason
+    assert "2 passages stand in the store already, word for word: they are left out" in found.warnings
+    assert any("1 of 2 new logs share their template with logs that stood in" in line for line in found.warnings)
+    assert any("1 of 2 new logs share their month with logs that stood in" in line for line in found.warnings)
+    by_template = split_store(store, "t", by=["template"], fractions={"train": 0.5, "test": 0.5})
+    tied = [part["logs"] for part in by_template.components]
+    assert sorted(tied) == [["june/r3", "may/r1", "may/r2"], ["june/r4"]]
+    by_month = split_store(store, "m", by=["month"], fractions={"train": 0.5, "test": 0.5})
+    assert ["june/r4", "may/r1"] in [part["logs"] for part in by_month.components]
+    torn = split_store(store, "torn", assignment={"train": ["may/r1", "may/r2"], "test": ["*"]})
+    assert any("2 groups of logs with the same template lie in several roles" in line for line in torn.warnings)
+
+
+def test_snapshots_again_are_left_alone(tmp_path):
+    ingest_snapshots(tmp_path)
+    may, june = ingest_snapshots(tmp_path)
+    assert may.written == june.written == [] and may.present == ["may/r1", "may/r2"]
+    assert june.present == ["june/r3", "june/r4"] and june.skipped_by_reason == {"stands in the store": 2}
+    assert not any("stood in" in line for line in [*may.warnings, *june.warnings])
+    with pytest.raises(UnseenError, match="strict: every row must be usable"):
+        ingest_snapshots(tmp_path, strict=True)
 
 
 def test_passages_of_many_lengths_fill_no_page(tmp_path):

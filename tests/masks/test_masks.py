@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from unseen.contract import Units
 from unseen.errors import UnseenError
-from unseen.masks import Block, Grid, Random
+from unseen.masks import Block, Grid, MultiBlock, Random
 from unseen.masks.choose import choose, counts
 from unseen.masks.rectangles import _AT_ONCE, _MOST, _draw, _sizes, covering_order
 
@@ -94,11 +94,33 @@ def test_a_ratio_that_is_no_share_is_refused(ratio):
         lambda: Block(area=(0.0, 0.3)),
         lambda: Block(area=(0.3, 0.1)),
         lambda: Block(aspect=0.5),
+        lambda: MultiBlock(area=()),
+        lambda: told(Block(), area=0.3),
+        lambda: told(Block(), area=[0.1, 0.2, 0.3]),
+        lambda: told(MultiBlock(), area=(0.15, 0.2)),
+        lambda: told(MultiBlock(), area=[["a", "b"]]),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(policy):
     with pytest.raises(UnseenError):
         policy()
+
+
+def told(policy, **fields):
+    """A policy made as a user makes it, whose arguments nobody checks; the tests' own are."""
+    for name, value in fields.items():
+        object.__setattr__(policy, name, value)
+    policy.__post_init__()
+    return policy
+
+
+def test_shares_given_as_lists_are_those_given_as_tuples():
+    listed = [
+        told(Block(), area=[0.1, 0.2]),
+        told(MultiBlock(), area=[[0.15, 0.2], [0.3, 0.4]], aspect=[0.75, 1.5]),
+    ]
+    plain = [Block(area=(0.1, 0.2)), MultiBlock(area=((0.15, 0.2), (0.3, 0.4)))]
+    assert listed == plain and len({*listed, *plain}) == 2
 
 
 def test_cells_are_hidden_together_but_for_one():

@@ -73,14 +73,22 @@ def test_masking_is_credited_in_exactly_one_of_all_combinations():
 
 def test_few_logs_are_never_credited_even_with_a_spread_inside_the_recordings():
     everything = dict(random=FEW, raw=FEW, hand=FEW, twin=FEW)
-    assert claim(evaluation(n_logs=3, **everything)).verdict == "open"
+    assert claim(evaluation(n_logs=3, **everything)).verdict == "none"
     narrow = FEW | {"low": 0.09, "high": 0.11}
     found = claim(evaluation(n_logs=3, **dict.fromkeys(everything, narrow)))
-    assert found.verdict == "open"
+    assert found.verdict == "none"
+    assert "No claim can be made, for or against, from 3 held-out logs: too few for an interval." in found.sentence
     assert "no interval: 3 logs" in found.sentence
 
 
-def test_one_log_below_zero_is_not_leaning():
+def test_one_log_is_no_evidence_against_the_encoder():
+    worse = {"difference": -0.1, "low": None, "high": None, "per_log": {"a": -0.1}}
+    found = claim(evaluation(n_logs=1, random=worse, raw=worse))
+    assert found.verdict == "none" and "is worse than" not in found.sentence
+    assert "No claim can be made, for or against, from 1 held-out log: too few" in found.sentence
+
+
+def test_logs_that_differ_in_sign_are_counted():
     mixed = FEW | {"per_log": {"a": -0.01, "b": 0.2, "c": 0.1}}
     found = claim(evaluation(n_logs=3, random=mixed, raw=FEW, hand=FEW, twin=FEW))
     assert found.verdict == "none"

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from unseen.commands.preflight import Result, check_store, say
 from unseen.errors import UnseenError
 
+DIGESTS = ("ingest_id", "row_hash", "source_digest")  # of a log, for machines: printed by --verify and --json
+
 
 def world(
     store: Path,
@@ -76,6 +78,9 @@ def ingest(
 ) -> Result:
     """Copy recordings into a store, log by log; what cannot be read is named and counted.
 
+    Passages of text are compared with all that stand in the store already: repeated ones are left out and counted, and
+    logs whose passages begin alike are tied, as are those that share a value of --link, for `split --by template`.
+
     Args:
         format: how the source is laid out; `folder`: each folder, zip and video below `src` is a log; `text`: tables
             (csv, jsonl, parquet) with a column of passages, and plain files. Of `text`: columns, strict, text, group,
@@ -117,7 +122,7 @@ def inspect(store: Path, /, *, verify: bool = False, out: Path | None = None) ->
 
     Args:
         store: the store.
-        verify: read every byte against its checksum; exit code 1 where one does not match.
+        verify: read every byte against its checksum, and print digests; exit code 1 where one does not match.
         out: where to write the contact sheet; by default inspection.html in the store.
     """
     check_store(Path(store), None)
@@ -134,7 +139,8 @@ def inspect(store: Path, /, *, verify: bool = False, out: Path | None = None) ->
     found["page"] = str(contact_sheet(found, Path(out) if out else Path(store) / "inspection.html"))
     found.pop("thumbnails")
     for log in found["logs"]:
-        say("  ".join(f"{name} {value}" for name, value in log.items() if value not in (None, {}, [])))
+        hidden = () if verify else DIGESTS
+        say("  ".join(f"{n} {v}" for n, v in log.items() if v not in (None, {}, []) and n not in hidden))
     say(f"{found['counts']}; contact sheet: {found['page']}")
     return found
 

@@ -193,6 +193,7 @@ class CameraSource:
         self.log_of = cameras.log_of[named_by]
         without = sorted(set(range(len(self.log_ids))) - set(self.log_of.tolist()))
         self.left_out = {self.log_ids[log]: "no frame of the cameras that the view takes" for log in without}
+        self.thinned: dict[str, str] = {}
         shots = [cameras.shots[index] for index in named_by]
         self.sensor_of, self.frame_id = [shot.sensor for shot in shots], [shot.frame_id for shot in shots]
         self.sample_id = np.array([sample_id(shot.frame_id, shot.sensor) for shot in shots])

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
+from unseen.codec import PATH_IN_STORE
 from unseen.contract import Clip
 from unseen.data.order import VERSION, Shuffle, Weighted
 from unseen.data.schema import identity, sample_id
@@ -32,7 +33,9 @@ class Passages:
     as that takes; monitors read the first of them.
     """
 
-    tokenizer: str = "tokenizer.json"  # its file: in the store, or a path from here
+    tokenizer: str = field(
+        default="tokenizer.json", metadata=PATH_IN_STORE
+    )  # its file: in the store, or a path from here
     length: int = 128  # tokens of a row, separators included
     pack: bool = True
     sensors: tuple[str, ...] = ()  # names of text sensors; () = every one
@@ -160,6 +163,7 @@ class PassageSource:
             )
         log_of, sensor, self._row, frame = zip(*rows, strict=True)
         self.left_out: dict[str, str] = {}
+        self.thinned: dict[str, str] = {}
         self.log_of, self.sensor_of, self.frame_id = np.array(log_of), list(sensor), list(frame)
         self.sample_id = np.array([sample_id(f, s) for f, s in zip(frame, sensor, strict=True)])
         self._index = {int(one): index for index, one in enumerate(self.sample_id)}

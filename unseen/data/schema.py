@@ -44,6 +44,7 @@ _COLUMNS = {
 TABLES = tuple(_COLUMNS)
 LOG_TABLES = tuple(name for name in TABLES if name != "split")  # the small tables that stand in the folder of each log
 CAMERA_LIKE = ("camera", "thermal")  # modalities whose payload is an image
+BETWEEN = "\x1f"  # between the values of an attribute of a log that has several
 
 ALIASES = {  # what people call a column of `log` in their own tables
     "site": "site_id",

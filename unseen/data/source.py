@@ -20,6 +20,7 @@ class LogSource(Source, Protocol):
     frame_id: list[str]
     sensor_of: list[str]  # the name of the sensor
     left_out: dict[str, str]  # the logs that give no sample, and why
+    thinned: dict[str, str]  # the logs of whose samples some are left out, how many, and why
 
     def raw(self, clip: Clip) -> Any:
         """The content of a clip as a user would hand it to a loaded encoder."""

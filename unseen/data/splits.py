@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from unseen.data.links import link_values, tied_components, ties, witness
-from unseen.data.schema import identity
+from unseen.data.links import Links, link_values, tied_components, ties, witness
+from unseen.data.schema import BETWEEN, identity
 from unseen.data.store import Store
 from unseen.data.writer import folder_name
 from unseen.errors import UnseenError
@@ -159,9 +159,7 @@ def _explicit(logs: list[str], assignment: Mapping[str, Sequence[str]], rest_is_
     return roles | {log: rest[0] for log in open_logs if rest}
 
 
-def _refuse_crossing(
-    logs: list[str], values: dict[str, dict[str, str]], component: list[int], roles: dict[str, str]
-) -> None:
+def _refuse_crossing(logs: list[str], values: dict[str, Links], component: list[int], roles: dict[str, str]) -> None:
     first: dict[int, str] = {}
     for log, one in zip(logs, component, strict=True):
         if log not in roles:
@@ -228,16 +226,16 @@ def _astray(
 ) -> list[str]:
     """What a reader would not expect: ties that were found at ingest and cross roles, and shares far from those asked.
 
-    An attribute that ties logs has the name of one of them as its value.
+    An attribute that ties logs has the name of one of them as its value, or of several.
     """
     parts: dict[tuple[str, str], set[str]] = {}
     for row in store.table("log").to_pylist():
-        for key, value in dict(row["attributes"] or ()).items():
-            if key not in by and value in roles:
+        for key, values in dict(row["attributes"] or ()).items():
+            for value in () if key in by else roles.keys() & set(values.split(BETWEEN)):
                 parts.setdefault((key, value), set()).add(roles[row["log_id"]])
     crossing = Counter(key for (key, _), found in parts.items() if len(found - {"excluded"}) > 1)
     warnings = [
-        f"{count} groups of logs that share a {key} lie in several roles: add {key} to --by to keep them together"
+        f"{count} groups of logs with the same {key} lie in several roles: add {key} to --by to keep them together"
         for key, count in sorted(crossing.items())
     ]
     frames = _frame_counts(store)

@@ -140,7 +140,9 @@ class Store:
         found = self._class_lists().get(kind)
         if found is None:
             raise UnseenError(
-                f"the store {self.path} has no class names for labels of kind {kind!r}", "", "ingest labels with names"
+                f"the store {self.path} has no class names for labels of kind {kind!r}",
+                "labels are ingested with the names of their classes",
+                "ingest labels with names; a run is judged on another store by: unseen evaluate RUN --data LABELLED",
             )
         return ClassList(tuple(found["names"]), found.get("ignore"), tuple(found.get("small", ())))
 

@@ -87,7 +87,7 @@ class Windows:
 class WindowSource(CameraSource):
     """The windows of some logs of a store; see `CameraSource` for their order.
 
-    `left_out` says of each log that gives no window why.
+    `left_out` says of each log that gives no window why, `thinned` how many windows of a log have no poses.
     """
 
     def __init__(
@@ -95,9 +95,9 @@ class WindowSource(CameraSource):
     ):
         cameras = Cameras(store, log_ids, view.picture, cache_mb)
         self._calibration = Calibration(store, log_ids, view.pose_gap_s)
-        self.window, left_out = find_windows(cameras, view, self._calibration)
+        self.window, left_out, thinned = find_windows(cameras, view, self._calibration)
         super().__init__(cameras, self.window[:, view.frames // 2], view, seed, log_power)
-        self.left_out = left_out
+        self.left_out, self.thinned = left_out, thinned
 
     def batch(self, positions: Int64[np.ndarray, "B"]) -> Clip:
         """Training crops [B, T, C, *picture.image_px]; a pure function of (seed, position), whoever asks and when."""
@@ -171,23 +171,29 @@ class WindowSource(CameraSource):
 
 def find_windows(
     cameras: Cameras, view: Windows, calibration: Calibration
-) -> tuple[Int64[np.ndarray, "n T"], dict[str, str]]:
-    """The shots of every window, by log, camera and time; and why logs have none."""
-    found, left_out = [], {}
+) -> tuple[Int64[np.ndarray, "n T"], dict[str, str], dict[str, str]]:
+    """The shots of every window, by log, camera and time; why logs have none, and why some have fewer."""
+    found, left_out, thinned = [], {}, {}
     runs = _runs(cameras)
     for log, log_id in enumerate(cameras.log_ids):
-        parts, reason = [], "no camera frames"
+        parts, reason, whole = [], "no camera frames", 0
         for start, end in runs.get(log, ()):
             windows, reason = _run_windows(cameras, view, start, end)
+            whole += len(windows)
             if view.posed and len(windows):
                 posed = _posed(cameras, calibration, start, end)
                 windows, reason = windows[posed[windows - start].all(axis=1)], UNPOSED
             parts.append(windows)
-        if sum(map(len, parts)) == 0:
+        kept = sum(map(len, parts))
+        if kept == 0:
             left_out[log_id] = reason
+        elif kept < whole:
+            thinned[log_id] = (
+                f"{whole - kept} of its {whole} windows have a frame without a calibrated camera or a pose"
+            )
         found += parts
     _refuse(found, left_out, view)
-    return np.concatenate(found), left_out
+    return np.concatenate(found), left_out, thinned
 
 
 def _run_windows(cameras: Cameras, view: Windows, start: int, end: int) -> tuple[Int64[np.ndarray, "n T"], str]:

@@ -93,7 +93,7 @@ def prepare(probe: Scored, source: Source, split: Mapping[str, str], classes: An
         raise UnseenError(
             f"probe {probe.name!r} finds no frame with labels of kind {probe.labels!r}",
             f"it uses logs with roles {', '.join(roles)}",
-            "split the store so that labelled logs have these roles",
+            "split the store so that labelled logs have these roles, or name another: --data LABELLED --split NAME",
         )
     names = tuple(name for i, name in enumerate(classes.names) if i != classes.ignore)
     new_id = np.array(

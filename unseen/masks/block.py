@@ -15,7 +15,7 @@ from torch import Tensor
 from unseen.contract import Mask, Metadata, Units
 from unseen.errors import UnseenError
 from unseen.masks.choose import choose, counts, grid_2d
-from unseen.masks.rectangles import covering_order
+from unseen.masks.rectangles import as_pair, covering_order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,7 @@ class Block:
     aspect: float = 3.0  # height over width lies in [1 / aspect, aspect], log-uniform
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "area", as_pair(self.area, "Block: area"))
         if not 0.005 <= self.area[0] <= self.area[1] <= 1:
             raise UnseenError(f"Block: area is {self.area}", "two shares of the grid, rising, from 0.005 to 1")
         if self.aspect < 1:

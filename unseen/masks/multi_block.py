@@ -24,7 +24,7 @@ from torch import Tensor
 from unseen.contract import Mask, Metadata, Units
 from unseen.errors import UnseenError
 from unseen.masks.choose import choose, choose_tubes, counts, grid_3d
-from unseen.masks.rectangles import covering_order
+from unseen.masks.rectangles import as_pair, covering_order
 from unseen.randomness import words
 
 
@@ -45,6 +45,8 @@ class MultiBlock:
     whole_tubes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "area", tuple(as_pair(one, "MultiBlock: area") for one in self.area))
+        object.__setattr__(self, "aspect", as_pair(self.aspect, "MultiBlock: aspect"))
         if not self.area or not all(0.005 <= low <= high <= 1 for low, high in self.area):
             raise UnseenError(f"MultiBlock: area is {self.area}", "pairs of rising shares of the grid, 0.005 to 1")
         if not 0 < self.aspect[0] <= self.aspect[1]:

@@ -9,6 +9,7 @@ the low byte first.
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,13 @@ _FIRST = 127  # the number of the last rectangle of the first batch; 0: none cov
 _NEXT = _AT_ONCE + 1  # how far the numbers of one further batch lie above those of the next
 _LEVELS = 64  # of area, and of aspect: 12 bits together
 _LONGEST, _LARGEST = 2**14, 2**19  # side and number of cells of a grid: beyond, 32 bits are too few
+
+
+def as_pair(value: Any, name: str) -> tuple[float, float]:
+    """Two numbers, as Python or JSON have them, as a tuple, which recipes and caches can hash."""
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(one, int | float) for one in value):
+        raise UnseenError(f"{name} has {value!r}", "two numbers belong together", "such as (0.15, 0.2)")
+    return value[0], value[1]
 
 
 def covering_order(

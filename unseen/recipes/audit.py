@@ -75,7 +75,11 @@ def imagined(recipe: Recipe, draws: int) -> Draws:
     units = recipe.unit.cut(apply(recipe.normalise, blank(recipe)))[1]
     key = keys(recipe.training.seed, torch.arange(draws), 0, "mask")
     units = units._replace(valid=units.valid.expand(draws, -1))
-    drawn = draw(recipe.mask, units, key, recipe.unit.spacing)
+    try:
+        drawn = draw(recipe.mask, units, key, recipe.unit.spacing)
+    except UnseenError as error:
+        remedy = f"audit these masks on recordings: --data STORE; {error.remedy}"
+        raise UnseenError(f"without --data: {error.what}", error.rule, remedy) from error
     return replace(drawn, values=smooth(drawn))
 
 

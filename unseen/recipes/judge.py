@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
+from unseen.contract import Pretrained
 from unseen.data.source import ForMasks, LogSource, View
 from unseen.data.splits import load_split
 from unseen.data.store import Store
@@ -22,11 +23,12 @@ from unseen.evaluate.floors import floors_of
 from unseen.evaluate.probes import Permuted, Probe
 from unseen.files import write_whole
 from unseen.models.vit import VisionTransformer
-from unseen.recipes.lineage import lineage_of, unknown_origins
+from unseen.recipes.lineage import lineage_of, teachers, unknown_origins
 from unseen.recipes.load import read_recipe
 from unseen.recipes.recipe import Recipe
 from unseen.recipes.run import build, open_source, open_store, read_manifest, spread, tell_left_out
 from unseen.systems.encode import FrozenEncoder, load_encoder
+from unseen.systems.teachers import Momentum
 from unseen.train import checkpoint
 from unseen.train.distributed import default_device
 
@@ -77,8 +79,8 @@ def judge(
         progress=lambda line: print(line, file=sys.stderr),
     )
     result["warnings"] += [
-        f"probe {probe.name!r} was not asked: {store.path} has no labels of kind {kind_of(probe)!r}; unseen ingest "
-        "--help says how labels come in"
+        f"probe {probe.name!r} was not asked: {store.path} has no labels of kind {kind_of(probe)!r}: name a store "
+        "that has them with --data LABELLED (unseen ingest --help says how labels come in)"
         for probe in recipe.probes
         if not store.has_classes(kind_of(probe))
     ]
@@ -86,7 +88,10 @@ def judge(
         f"the lineage of the initial weights {name} is unknown: they may have been trained on the test logs"
         for name in sorted(unknown)
     ]
-    result["completion"] = completed(run, recipe, seen, store, [log for log in assigned if assigned[log] == "test"])
+    tested = [log for log in assigned if assigned[log] == "test"]
+    gone = unreadable(recipe)
+    result["warnings"] += [f"the run's own losses on the test logs (completion) are left out: {gone}"] if gone else []
+    result["completion"] = None if gone else completed(run, recipe, seen, store, tested)
     write_whole(run / "evaluation.json", json.dumps(result, indent=2) + "\n")
     return result
 
@@ -94,6 +99,15 @@ def judge(
 def kind_of(probe: Probe) -> str:
     """The kind of labels that a probe, or the one that it controls, asks for."""
     return (probe.of if isinstance(probe, Permuted) else probe).labels
+
+
+def unreadable(recipe: Recipe) -> UnseenError | None:
+    """Why a network that makes targets (a tokenizer, a teacher) cannot be had; None where all can."""
+    try:
+        teachers(recipe)
+    except UnseenError as error:
+        return error
+    return None
 
 
 def completed(run: Path, recipe: Recipe, seen: LogSource, store: Store, tested: list[str]) -> dict[str, Any] | None:
@@ -145,8 +159,15 @@ def training_store(manifest: dict[str, Any], judged: Store) -> Store:
 
 
 def random_twin(recipe: Recipe, source: LogSource, view: View) -> FrozenEncoder:
-    """The same encoder, never trained, from another seed; a whitening stem still sees the data, as in training."""
-    model = build(recipe, source, seed=recipe.training.seed + 1)
+    """The same encoder, never trained, from another seed; a whitening stem still sees the data, as in training.
+
+    No encoder depends on the targets, and the networks that make some may be gone: others that need none stand in.
+    """
+    targets = {
+        name: replace(term, target=Momentum()) if isinstance(term.target, Pretrained) else term
+        for name, term in recipe.targets.items()
+    }
+    model = build(replace(recipe, targets=targets), source, seed=recipe.training.seed + 1)
     encoder = cast(VisionTransformer, model.encoder)
     return FrozenEncoder(encoder, recipe.unit, recipe.normalise, view)
 

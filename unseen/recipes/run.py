@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from unseen.codec import fields_called, to_json
+from unseen.codec import absolute, fields_called, to_json
 from unseen.contract import Calibrated, Clip, MaskedModel, Shapes
 from unseen.data.source import LogSource, WithFile
 from unseen.data.splits import load_split
@@ -47,8 +47,8 @@ def start(
     trust: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Begin a run: the record first, then the training."""
-    recipe = load_recipe(reference, overrides, trust)
     store = Store.open(data)
+    recipe = absolute(load_recipe(reference, overrides, trust), store.path)
     logs, splits = training_logs(store, split)
     source = open_source(recipe, store, logs)
     model = build(recipe, source)
@@ -197,10 +197,15 @@ def open_source(recipe: Recipe, store: Store, logs: list[str]) -> LogSource:
 
 
 def tell_left_out(source: LogSource) -> None:
-    """Name the logs that give no sample."""
-    for log, reason in source.left_out.items():
-        if first_process():
-            print(f"log {log} gives no sample: {reason}", file=sys.stderr)
+    """Name the logs that give no sample, or fewer than they could."""
+    for line in left_out(source) if first_process() else ():
+        print(line, file=sys.stderr)
+
+
+def left_out(source: LogSource) -> list[str]:
+    """What `tell_left_out` says; a run's manifest keeps it."""
+    lines = [f"log {log} gives no sample: {reason}" for log, reason in source.left_out.items()]
+    return lines + [f"log {log} gives fewer samples: {reason}" for log, reason in source.thinned.items()]
 
 
 def build(recipe: Recipe, source: LogSource, seed: int | None = None) -> MaskedModel:
@@ -258,6 +263,7 @@ def record(
             "source_digest": source.digest,
             "logs": logs,
             "samples": len(source),
+            "warnings": left_out(source),
             "split": split,
         },
     )
@@ -279,8 +285,14 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([program(), *sys.argv[1:]]),
     }
+
+
+def program() -> str:
+    """What was called: a script by its name, a module as one calls it."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    return Path(sys.argv[0]).name if module is None else f"python -m {module.name.removesuffix('.__main__')}"
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

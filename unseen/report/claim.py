@@ -1,18 +1,17 @@
 """The sentence on top of a report, computed from evaluation.json by one explicit rule.
 
-Gains are compared on the same logs. A comparison is *shown* when its interval over logs lies above zero; *leaning*
-when there are fewer than 5 logs, hence no such interval, but the difference is above zero on every log; *behind* when
-the interval lies below zero, or without one the difference is below zero on every log; *not shown* otherwise. A spread
-inside fewer than 5 recordings is printed but is no interval over logs. From these, in order:
+Gains are compared on the same logs. A comparison is *shown* when its interval over logs lies above zero, *behind* when
+it lies below, *not shown* otherwise; with fewer than 5 logs there is *no interval*, whichever way the logs point. A
+spread inside fewer than 5 recordings is printed but is no interval over logs. From these, in order:
 
 1. random init was not evaluated: nothing is claimed;
-2. some floor is ahead: the encoder is worse than that floor;
-3. random init is not beaten: no gain from pretraining is shown;
-4. a floor of the content (raw pixels and hand-made features; of text tf-idf) was not evaluated, or is not beaten: no
+2. a difference has no interval: no claim can be made, for or against;
+3. some floor is ahead: the encoder is worse than that floor;
+4. random init is not beaten: no gain from pretraining is shown;
+5. a floor of the content (raw pixels and hand-made features; of text tf-idf) was not evaluated, or is not beaten: no
    gain is credited to masked modelling;
-5. the nearly-unmasked twin was not evaluated: the cause of the gain is open;
-6. the twin is not beaten: the gain is not credited to masked modelling;
-7. everything is beaten, but somewhere only leaning: a description of these logs, not evidence;
+6. the nearly-unmasked twin was not evaluated: the cause of the gain is open;
+7. the twin is not beaten: the gain is not credited to masked modelling;
 8. everything is beaten and shown: the gain is credited to masked prediction.
 """
 
@@ -36,7 +35,7 @@ PERCENT = {
     "recall": "recall",
 }
 
-Standing = Literal["shown", "leaning", "not shown", "behind", "not evaluated"]
+Standing = Literal["shown", "no interval", "not shown", "behind", "not evaluated"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +103,9 @@ def compare(row: dict[str, Any], floor: str, probe: dict[str, Any]) -> Compariso
     difference, (low, high) = found["difference"], over_logs(found, probe) or (None, None)
     per_log = [float(one) for one in (found.get("per_log") or {}).values() if one is not None]
     ahead = sum(one > 0 for one in per_log)
-    standing: Standing = "not shown"
+    standing: Standing = "no interval"
     if low is not None and high is not None:
         standing = "shown" if low > 0 else "behind" if high < 0 else "not shown"
-    elif difference > 0 and per_log and ahead == len(per_log):
-        standing = "leaning"
-    elif difference < 0 and per_log and ahead == 0:
-        standing = "behind"
     counts = {"logs_ahead": ahead, "n_logs": len(per_log)} if per_log else {}
     return Comparison(floor=floor, standing=standing, difference=difference, low=low, high=high, **counts)
 
@@ -154,12 +149,15 @@ def _conclude(standing: dict[str, Standing], floors: tuple[str, ...], probe: dic
     behind = [floor for floor in floors if standing[floor] == "behind"]
     weak = [floor for floor in floors[1:] if standing[floor] == "not shown"]
     absent = [floor for floor in floors[1:] if standing[floor] == "not evaluated"]
-    beaten = ("shown", "leaning")
     if standing[RANDOM] == "not evaluated":
         return "none", "Nothing is claimed: random init was not evaluated on this probe."
+    if "no interval" in standing.values():
+        n = probe.get("n_logs")
+        why = "there is no interval over logs" if (n or 0) >= FEWEST_LOGS else "too few for an interval"
+        return "none", f"No claim can be made, for or against, from {log_count(n, 'held-out ')}: {why}."
     if behind:
         return "worse", f"The pretrained encoder is worse than {_list(behind)} here."
-    if standing[RANDOM] not in beaten:
+    if standing[RANDOM] != "shown":
         return "none", "No gain from pretraining is shown: random init is not beaten."
     if weak:
         return "none", f"No gain is credited to masked modelling: it is not shown to beat {_list(weak)}."
@@ -170,15 +168,8 @@ def _conclude(standing: dict[str, Standing], floors: tuple[str, ...], probe: dic
         )
     if standing[TWIN] == "not evaluated":
         return "open", "Ahead of every floor; the cause is open, because no nearly-unmasked twin was evaluated."
-    if standing[TWIN] not in beaten:
+    if standing[TWIN] != "shown":
         return "none", "Ahead of every floor, but not by masked modelling: the nearly-unmasked twin is not beaten."
-    if "leaning" in standing.values():
-        n = probe.get("n_logs")
-        return (
-            "open",
-            f"Ahead of every floor and of the twin on each of {log_count(n)}, too few for an interval; "
-            "true of these only.",
-        )
     return "credited", "Masked prediction pays: ahead of every floor and of the nearly-unmasked twin."
 
 

@@ -1,6 +1,6 @@
 """Visual words: the ids of a tokenizer's codes (BEiT: Bao et al., ICLR 2022), and what a tokenizer is trained by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
+from unseen.codec import PATH
 from unseen.contract import Clip, MaskedModel, Units
 from unseen.errors import UnseenError
 from unseen.models.quantiser import QuantiserEncoder
@@ -20,7 +21,8 @@ from unseen.systems.teachers import matching_encoder, origin_of
 class Codes:
     """Predict which code a tokenizer gives to each unit. The tokenizer's logs count as seen by the new run."""
 
-    tokenizer: str = ""  # the folder of a run whose model is `VectorQuantised`; the recipe's unit and normalisation
+    # the folder of a run whose model is `VectorQuantised`; the recipe's unit and normalisation
+    tokenizer: str = field(default="", metadata=PATH)
 
     suits: ClassVar[str] = "semantic compression: classification, long schedules"
     risk: ClassVar[str] = "inherits the tokenizer's errors: one of foreign images knows no markings, cones or aircraft"

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from unseen.codec import PATH
 from unseen.contract import Clip, MaskedModel, Units
 from unseen.errors import UnseenError
 from unseen.precision import autocast
@@ -81,7 +82,7 @@ class Momentum(_Features):
 class Frozen(_Features):
     """Features of an encoder that was trained before: the folder of a run. Its logs count as seen by the new run."""
 
-    encoder: str  # a folder with encoder.json; the same unit and normalisation as the recipe's
+    encoder: str = field(metadata=PATH)  # a folder with encoder.json; the same unit and normalisation as the recipe's
     trust: tuple[str, ...] = field(default=())  # modules outside the package that its encoder.json may name
 
     suits: ClassVar[str] = "handing on what a larger or longer run has learnt"

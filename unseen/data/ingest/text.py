@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +15,13 @@ from unseen.data.ingest.listing import Skip
 from unseen.data.ingest.outcome import IngestResult
 from unseen.data.ingest.sidecar import log_columns
 from unseen.data.ingest.tables import TABLES, Row, read_rows
+from unseen.data.ingest.ties import TEMPLATE, Standing, standing, tied, words_of
+from unseen.data.schema import BETWEEN
 from unseen.data.store import Store
 from unseen.errors import UnseenError
 
-TEMPLATE = "template"  # the attribute of a log that near-duplicates share
-TEMPLATE_CHARACTERS = 120
 _REDACTED = re.compile(r"\W*\[?[^\[\].]*\b(redacted|confidential)\b[^\[\].]*\]?\W*", re.IGNORECASE)
+KNOWN = "stands in the store"
 _NO = {"", "false", "0", "no", "n", "none"}
 
 
@@ -33,6 +34,7 @@ class TextLog:
     columns: dict[str, Any] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
     skips: list[Skip] = field(default_factory=list)  # rows of the same source; kept with its first log
+    digest: str = ""  # of its source, whatever else is ingested or stands in the store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +78,8 @@ def ingest_text(
         strict: refuse what would otherwise be skipped with a counted reason.
 
     Empty, redacted and repeated passages are skipped by name. Near-duplicates (equal in their first 120 characters,
-    digits masked, case and spaces aside) stay, and tie their logs by the attribute `template`. Only what is ingested
-    together is compared.
+    digits masked, case and spaces aside) stay, and tie their logs by the attribute `template`. Both are looked for in
+    all passages that the store holds already, too, so that several calls leak no more than one.
     """
     src = Path(os.path.abspath(src))
     reading = Reading(
@@ -85,8 +87,7 @@ def ingest_text(
     )
     skips: list[Skip] = []
     logs = _logs(_usable(_read(src, reading, skips), reading, skips), reading, skips)
-    if strict and skips:
-        raise UnseenError(f"{skips[0].file}: {skips[0].reason}", "strict: every row must be usable")
+    _refuse_any(skips, strict)
     if not logs:
         raise UnseenError(
             f"no passages in {src}",
@@ -95,29 +96,43 @@ def ingest_text(
         )
     for log in logs:
         _describe(log, reading)
+    there = _there(store)
+    before = standing(there, reading.link) if there else Standing()
+    known = _leave_known([log for log in logs if log.log_id not in before.logs], before)
+    _refuse_any(known, strict)
+    logs = [log for log in logs if log.rows]
+    fresh = [log for log in logs if log.log_id not in before.logs]
     _attach(logs, skips)
-    _tie(logs, TEMPLATE, lambda row: [template(row.text)])
-    for name in reading.link:
-        _tie(logs, name, lambda row, name=name: [row.fields[name]] if row.fields.get(name) else [])
+    _attach(fresh, known)
+    warnings = _warnings(logs, known)
+    for name in (TEMPLATE, *reading.link):
+        warnings += _tie(logs, name, before)
     store = store if isinstance(store, Store) else Store.create(store)
     written = [log.log_id for log in logs if _record(store, log, reading, src)]
     if label:
         grow_classes(store, {row.fields[label] for log in logs for row in log.rows if row.fields.get(label)})
-    fresh = [log for log in logs if log.log_id in set(written)]
+    skips += known
     return IngestResult(
         written=sorted(written),
         present=sorted({log.log_id for log in logs} - set(written)),
         frames=sum(len(log.rows) for log in fresh),
         labels=sum(bool(label and row.fields.get(label)) for log in fresh for row in log.rows),
         skipped=skips,
-        warnings=_warnings(logs, reading),
+        warnings=warnings,
         skipped_by_reason=_counted(skips),
     )
 
 
-def template(text: str) -> str:
-    """What near-duplicates have in common: the beginning, digits masked, case and spaces aside."""
-    return re.sub(r"\d", "#", " ".join(text.lower().split()))[:TEMPLATE_CHARACTERS]
+def _refuse_any(skips: list[Skip], strict: bool) -> None:
+    if strict and skips:
+        raise UnseenError(f"{skips[0].file}: {skips[0].reason}", "strict: every row must be usable")
+
+
+def _there(store: Store | str | Path) -> Store | None:
+    """The store, where it has been made."""
+    if isinstance(store, Store):
+        return store
+    return Store.open(store) if (Path(store) / "store.json").is_file() else None
 
 
 def file_of(where: str) -> str:
@@ -198,13 +213,15 @@ def _value(row: Row, name: str) -> str:
 
 
 def _describe(log: TextLog, reading: Reading) -> None:
-    """Columns of the log's own row: what all its passages say alike."""
+    """Columns of the log's own row: what all its passages say alike; and the digest of all that they say."""
     told = {name: {row.fields.get(column, "") for row in log.rows} for name, column in reading.columns.items()}
     alike = {name: next(iter(values)) for name, values in told.items() if len(values) == 1 and "" not in values}
     log.columns = log_columns(alike, f"log {log.log_id!r}")
     log.attributes = log.columns.pop("attributes", {})
     table = log.rows[0].table
     log.attributes["groups"] = "column" if table and reading.group else "unknown" if table else "file"
+    source = [[row.where, row.text, row.fields] for row in log.rows] + [log.columns, log.attributes]
+    log.digest = hashlib.sha256(json.dumps(source, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _attach(logs: list[TextLog], skips: list[Skip]) -> None:
@@ -217,49 +234,55 @@ def _attach(logs: list[TextLog], skips: list[Skip]) -> None:
             owner.skips.append(skip)
 
 
-def _tie(logs: list[TextLog], name: str, values_of: Any) -> None:
-    """Give the logs that share a value, directly or through others, one and the same attribute."""
-    parent = {log.log_id: log.log_id for log in logs}
-
-    def root(log_id: str) -> str:
-        while parent[log_id] != log_id:
-            parent[log_id] = parent[parent[log_id]]
-            log_id = parent[log_id]
-        return log_id
-
-    holders: dict[str, list[str]] = defaultdict(list)
+def _leave_known(logs: list[TextLog], before: Standing) -> list[Skip]:
+    """Take out of new logs the passages that stand in the store, and name them."""
+    skips = []
     for log in logs:
-        for value in {value for row in log.rows for value in values_of(row)}:
-            holders[value].append(log.log_id)
-    for tied in holders.values():
-        for other in tied[1:]:
-            low, high = sorted((root(tied[0]), root(other)))
-            parent[high] = low
-    known = {log_id for tied in holders.values() for log_id in tied}
+        skips += [Skip(row.where, KNOWN) for row in log.rows if words_of(row.text) in before.words]
+        log.rows = [row for row in log.rows if words_of(row.text) not in before.words]
+    return skips
+
+
+def _tie(logs: list[TextLog], name: str, before: Standing) -> list[str]:
+    """Give every log its groups as an attribute; warns of logs that have one in common."""
+    held = before.groups.get(name, {})
+    groups = tied({log.log_id: log.rows for log in logs}, name, held)
     for log in logs:
-        if log.log_id in known:  # an unknown value links nothing
-            log.attributes[name] = root(log.log_id)
+        if log.log_id in groups:
+            log.attributes[name] = BETWEEN.join(sorted(groups[log.log_id]))
+    warnings, remedy = [], f"split by {name} to keep them together"
+    count = Counter(log.attributes[name] for log in logs if name in log.attributes)
+    if many := [times for times in count.values() if times > 1]:
+        shared = f"{sum(many)} of {len(logs)} logs share their {name} with another"
+        warnings.append(f"{shared}, the largest {max(many)} of them: {remedy}")
+    older = {group for found in held.values() for group in found}
+    fresh = [log.log_id for log in logs if log.log_id not in before.logs]
+    if found := sum(bool(groups.get(log_id, set()) & older) for log_id in fresh):
+        shared = f"{found} of {len(fresh)} new logs share their {name} with logs that stood in the store before"
+        warnings.append(f"{shared}: {remedy}")
+    return warnings
 
 
 def _record(store: Store, log: TextLog, reading: Reading, src: Path) -> bool:
     """Write a log; False where the same is there already."""
-    told = [[row.where, row.text, row.fields] for row in log.rows] + [log.columns, log.attributes]
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
     settings = {name: getattr(reading, name) for name in Reading.__slots__}
     ingest = json.loads(json.dumps({"format": "text", "settings": settings}))
     if log.log_id in store:
         before = store.manifest(log.log_id)
-        if (before["source_digest"], before["ingest"]) != (digest, ingest):
+        if (before["source_digest"], before["ingest"]) != (log.digest, ingest):
             raise UnseenError(
                 f"log {log.log_id!r} is in the store already, from {before['source_uri']}, and differs",
                 "a log is immutable",
                 "remove that log's folder, or ingest into another store",
             )
         return False
-    with store.writer(log.log_id, source_uri=f"{src.name}#{log.log_id}", source_digest=digest, ingest=ingest) as writer:
+    with store.writer(
+        log.log_id, source_uri=f"{src.name}#{log.log_id}", source_digest=log.digest, ingest=ingest
+    ) as writer:
         writer.sensor("text", modality="text")
         for seq, row in enumerate(log.rows):
-            frame = writer.frame(seq)
+            links = {name: row.fields[name] for name in reading.link if row.fields.get(name)}
+            frame = writer.frame(seq, attributes=links or None)
             blob = row.text.encode("utf-8")
             writer.observe(frame, "text", blob, encoding="utf-8", shape=(len(row.text),), source_file=row.where)
             if reading.label and row.fields.get(reading.label):
@@ -270,17 +293,12 @@ def _record(store: Store, log: TextLog, reading: Reading, src: Path) -> bool:
     return True
 
 
-def _warnings(logs: list[TextLog], reading: Reading) -> list[str]:
+def _warnings(logs: list[TextLog], known: list[Skip]) -> list[str]:
     warnings = []
     if unknown := [log.log_id for log in logs if log.attributes["groups"] == "unknown"]:
         warnings.append(f"groups are unknown in {', '.join(unknown[:3])}: name what belongs together with --group")
-    for name in (TEMPLATE, *reading.link):
-        tied = Counter(log.attributes[name] for log in logs if name in log.attributes)
-        if many := [count for count in tied.values() if count > 1]:
-            warnings.append(
-                f"{sum(many)} of {len(logs)} logs share a {name} with another, the largest {max(many)} of them: "
-                f"split by {name} to keep them together"
-            )
+    if known:
+        warnings.append(f"{len(known)} passages stand in the store already, word for word: they are left out")
     return warnings
 
 
