@@ -79,8 +79,8 @@ def judge(
         progress=lambda line: print(line, file=sys.stderr),
     )
     result["warnings"] += [
-        f"probe {probe.name!r} was not asked: {store.path} has no labels of kind {kind_of(probe)!r}: name a store "
-        "that has them with --data LABELLED (unseen ingest --help says how labels come in)"
+        f"probe {probe.name!r} was not asked: {store.path} has no labels of kind {kind_of(probe)!r}; "
+        "name a store that has: unseen evaluate RUN --data LABELLED"
         for probe in recipe.probes
         if not store.has_classes(kind_of(probe))
     ]
