@@ -247,6 +247,22 @@ def test_timm_gets_the_table_of_the_frame(tmp_path):
     assert card["pretrained_cfg"]["mean"] == list(Fixed().mean)
 
 
+def test_timm_loads_the_folder_by_itself(tmp_path):
+    """Where timm is there: it demands torchvision, so the suite does not demand timm."""
+    timm = pytest.importorskip("timm")
+    saved(tmp_path)
+    export(tmp_path, to="timm", out=tmp_path / "out")
+    theirs, frozen, raw = (
+        timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval(),
+        load_encoder(tmp_path),
+        image(),
+    )
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (Fixed().mean, Fixed().std))
+    with torch.no_grad():
+        tokens = theirs.forward_features((raw / 255 - mean) / std)
+    assert close(tokens[:, -12:], frozen(raw).units, atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit", "backbone"])
 def test_onnx_runtime_gives_the_same_features(tmp_path, name):

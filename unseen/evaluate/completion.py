@@ -109,7 +109,10 @@ def summary(by_log: Sums, *, of_ids: bool, seed: int) -> dict[str, Any]:
 
 
 def against(difference: np.ndarray, count: np.ndarray, seed: int) -> dict[str, Any]:
-    """From summed differences and weights per log [L]: the difference per unit and its interval over logs."""
+    """From summed differences and weights per log [L]: the difference that the interval over logs is about.
+
+    Per unit, or below 20 logs the mean of the logs' own differences.
+    """
     found: dict[str, Any] = {"difference": float(difference.sum() / count.sum())}
     found["logs_ahead"] = int((difference < 0).sum())
     if len(count) >= BOOTSTRAP_LOGS:
@@ -120,7 +123,12 @@ def against(difference: np.ndarray, count: np.ndarray, seed: int) -> dict[str, A
     interval = student(difference / count)
     if interval is None:
         return found | {"low": None, "high": None, "method": note(len(count))}
-    return found | {"low": interval.low, "high": interval.high, "method": interval.method}
+    return found | {
+        "difference": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "method": interval.method,
+    }
 
 
 def batches(objective: Objective, source: Samples, samples: int, seed: int) -> Iterator[tuple[Clip, MaskedBatch]]:

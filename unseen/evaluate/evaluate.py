@@ -206,12 +206,13 @@ def _row(plan: Plan, name: str, frames: Counts, chosen: list[float]) -> dict[str
 
 
 def _difference(plan: Plan, one: Counts, other: Counts, seed: int) -> dict[str, Any]:
-    """Paired by log: the same logs, and the same resamples, on both sides."""
+    """Paired by log: the same logs, and the same resamples, on both sides. The number is what the interval is about."""
     probe, metric = plan.probe, partial(_metric, plan.probe.primary, plan)
     a, b = plan.by_log(one), plan.by_log(other)
     interval = over_logs(metric, a, b, aggregate=probe.aggregate, seed=seed)
+    pooled = aggregated(metric, a, probe.aggregate) - aggregated(metric, b, probe.aggregate)
     out: dict[str, Any] = {
-        "difference": aggregated(metric, a, probe.aggregate) - aggregated(metric, b, probe.aggregate),
+        "difference": interval.estimate if interval else pooled,
         "low": interval.low if interval else None,
         "high": interval.high if interval else None,
         "method": interval.method if interval else note(len(plan.tested)),
