@@ -1,7 +1,7 @@
 """Runs of neighbours in a row of units: spans of geometric length (SpanBERT: Joshi et al., TACL 2020, section 3.1).
 
 The published sampler cuts lengths at 10 and starts spans inside the row only, so that its ends are hidden less often.
-Here spans may hang over the ends, every unit is covered equally often, and the last span is cut to the exact count.
+Here spans may hang over the ends, all units are covered nearly equally often, and the last is cut to the exact count.
 """
 
 import math
