@@ -10,7 +10,8 @@ from unseen.data.views import Frames
 from unseen.evaluate.probes import Dense
 from unseen.masks import EgoTube, Random, Tube
 from unseen.recipes.recipe import Recipe
-from unseen.recipes.video import videomae, videomae_ego
+from unseen.recipes.video import future_frames, videomae, videomae_ego
+from unseen.recipes.video import vjepa as published_vjepa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +49,13 @@ def ego() -> Recipe:
 def standing() -> Recipe:
     """The control: regions as large as those of `ego`, which do not follow the world."""
     return replace(ego(), mask=StandingCells(visible=0.1, target=0.7))
+
+
+def vjepa() -> Recipe:
+    """Features of a slow copy in place of pixels, its own blocks; 20 % of the units are read."""
+    recipe = alike(published_vjepa(), 0.5)
+    return replace(recipe, training=replace(recipe.training, steps=300))
+
+
+def future() -> Recipe:
+    return alike(future_frames(), 0.5)
