@@ -78,22 +78,27 @@ def judge(
         run=run.name,
         progress=lambda line: print(line, file=sys.stderr),
     )
-    result["warnings"] += [
-        f"probe {probe.name!r} was not asked: {store.path} has no labels of kind {kind_of(probe)!r}; "
-        "name a store that has: unseen evaluate RUN --data LABELLED"
-        for probe in recipe.probes
-        if not store.has_classes(kind_of(probe))
-    ]
-    result["warnings"] += [
-        f"the lineage of the initial weights {name} is unknown: they may have been trained on the test logs"
-        for name in sorted(unknown)
-    ]
+    result["warnings"] += cautions(recipe, store, unknown)
     tested = [log for log in assigned if assigned[log] == "test"]
     gone = unreadable(recipe)
     result["warnings"] += [f"the run's own losses on the test logs (completion) are left out: {gone}"] if gone else []
     result["completion"] = None if gone else completed(run, recipe, seen, store, tested)
     write_whole(run / "evaluation.json", json.dumps(result, indent=2) + "\n")
     return result
+
+
+def cautions(recipe: Recipe, store: Store, unknown: set[str]) -> list[str]:
+    """What was not asked for want of labels, and initial weights of which nobody knows what they were trained on."""
+    unasked = [
+        f"probe {probe.name!r} was not asked: {store.path} has no labels of kind {kind_of(probe)!r}; "
+        "name a store that has: unseen evaluate RUN --data LABELLED"
+        for probe in recipe.probes
+        if not store.has_classes(kind_of(probe))
+    ]
+    return unasked + [
+        f"the lineage of the initial weights {name} is unknown: they may have been trained on the test logs"
+        for name in sorted(unknown)
+    ]
 
 
 def kind_of(probe: Probe) -> str:
